@@ -362,6 +362,9 @@ def dataset(train: Any, val: Any = None) -> Any:
         num_workers=0,
         inputs=None,
         targets=None,
+        group=None,
+        time=None,
+        weights=None,
         collate_function=None,
         target_kind=None,
     )

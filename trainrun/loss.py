@@ -209,6 +209,7 @@ class Custom(Loss):
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.function, self.sums = function, getattr(function, "reduction", "mean") in ("sum", "batchmean")
+        self.is_mean = False  # whether it gives no value for each sample
         if hasattr(function, "reduction"):
             function.reduction = "none"
 
@@ -222,6 +223,7 @@ class Custom(Loss):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         loss = self.function(outputs, targets)
+        self.is_mean = isinstance(loss, Tensor) and loss.ndim == 0
         if not isinstance(loss, Tensor):
             text = f"must return a tensor, one value or one for each sample, got {type(loss).__name__}"
             raise ConfigError.of("loss", f"{getattr(self.function, '__name__', 'it')} {text}")

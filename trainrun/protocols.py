@@ -6,7 +6,7 @@ Whatever has these methods fits; nothing is registered and nothing needs to inhe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -38,9 +38,14 @@ class Batch:
     unsmoothed: Any = None  # the targets before label smoothing: what class weights average over, as in torch
     split: str = ""  # which is evaluated; empty in training
     number: int = 0  # of this batch in its evaluation
+    weights: Tensor | None = None  # (N,): what each sample's loss counts; None: all alike
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def weighed(self, weights: Tensor | None, device: torch.device) -> Batch:
+        """The same with the samples' own of all `weights`, where there are any."""
+        return self if weights is None else replace(self, weights=weights[self.indices].to(device))
 
     @property
     def ends_epoch(self) -> bool:

@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainrun.assembly.dry_run import _Squashes
 
 Files = Callable[[Mapping[str, str]], None]
 OWN = """
@@ -162,3 +167,34 @@ def test_a_language_model_learns_the_tokens_of_a_data_set_of_ones_own(start: Any
     assert answer.code == 0, answer.err
     result = json.loads((folder / "run/result.json").read_text())
     assert result["test"]["metrics"]["perplexity"] < 3  # of 5 tokens, each of which follows from the last
+
+
+def squashed(forward: Callable[[Tensor], Tensor], loss: Callable[[Tensor], Tensor]) -> list[tuple[str, str]]:
+    with _Squashes() as squashes, torch.no_grad():
+        loss(forward(torch.randn(4, 3)))
+    return squashes.cautions
+
+
+@pytest.mark.parametrize(
+    ("forward", "squash"),
+    [
+        (lambda x: torch.sigmoid(x), "sigmoid"),
+        (lambda x: x.sigmoid(), "sigmoid"),
+        (nn.Sequential(nn.Linear(3, 3), nn.Sigmoid()), "sigmoid"),
+        (lambda x: x.sigmoid().reshape(2, 2, 3).flatten(0, 1), "sigmoid"),
+        (lambda x: x.softmax(1), "softmax"),
+        (nn.Softmax(1), "softmax"),
+        (lambda x: x, ""),
+        (lambda x: x * x.sigmoid(), ""),
+        (nn.SiLU(), ""),
+        (nn.MultiheadAttention(3, 1), ""),
+    ],
+)
+def test_what_the_loss_applies_again_is_noticed(forward: Any, squash: str) -> None:
+    if isinstance(forward, nn.MultiheadAttention):
+        attention = forward
+        forward = lambda x: attention(x, x, x)[0]  # noqa: E731
+    loss = F.binary_cross_entropy_with_logits if squash != "softmax" else F.cross_entropy
+    cautions = squashed(forward, lambda outputs: loss(outputs, torch.full((4, 3), 1 / 3)))
+    assert len(cautions) == bool(squash) and all(squash in text for _, text in cautions)
+    assert not squashed(forward, lambda outputs: F.mse_loss(outputs, torch.zeros(4, 3)))

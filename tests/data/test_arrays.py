@@ -15,6 +15,7 @@ from trainrun.vocabulary.errors import ConfigError, DataError
 RANDOM = np.random.default_rng(0)
 SETTINGS = {"inputs": None, "targets": None, "memory_mib": 2048, "val_fraction": 0.2, "test_fraction": 0.2}
 SETTINGS |= {"split_seed": 0, "fold": None, "num_folds": 5, "limit": None, "eval_batch_size": 7}
+SETTINGS |= {"group": None, "time": None, "weights": None}
 
 
 def loaded(folder: Path, entries: dict, target_kind: str | None = None, **changes) -> ArrayData:

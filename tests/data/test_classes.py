@@ -43,7 +43,7 @@ def make(train: Any, **changes: Any) -> DatasetData:
         "target_kind": "classes",
         "inputs": None,
         "targets": None,
-        "collate_function": None,
+        **dict.fromkeys(("group", "time", "weights", "collate_function")),
     }
     return from_dataset(train, **settings | changes)
 

@@ -79,7 +79,7 @@ def make(train: Any, **changes: Any) -> DatasetData:
         "num_workers": 0,
         "inputs": None,
         "targets": None,
-        "collate_function": None,
+        **dict.fromkeys(("group", "time", "weights", "collate_function")),
         "target_kind": None,
     }
     return from_dataset(train, **{**settings, **changes})

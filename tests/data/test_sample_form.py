@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -129,3 +129,14 @@ def test_a_sample_without_the_entry_is_named(sample: Any) -> None:
     form = SampleForm(("image",), "label") if isinstance(sample, dict) else SampleForm((0,), 1)
     with pytest.raises(DataError, match="a sample has no entry"):
         form(sample)
+
+
+def test_special_entries_are_neither_input_nor_target() -> None:
+    form = form_of((1, 2, 3), None, None, special=[2])
+    assert (form.inputs, form.target, form.left_out) == ((0,), 1, (2,))
+    assert form_of({"x": 1, "y": 2, "target": 3}, None, None, special=["target"]).target == "y"
+    assert form_of({"x": 1, "age": 2, "y": 3}, ["x", "age"], None, special=["age"]).inputs == ("x", "age")
+    whole = replace(WHOLE, left_out=("w",))
+    assert whole({"x": 1, "w": 2}) == ({"x": 1}, None)
+    assert whole.note == "the model gets all entries of a sample; left out: w"
+    assert replace(WHOLE, left_out=(1,))((5, 6, 7)) == ((5, 7), None)

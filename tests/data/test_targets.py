@@ -233,3 +233,14 @@ def test_floats_of_which_hardly_two_are_alike_are_numbers(distinct: int, refused
     with pytest.raises(ConfigError, match=r"21 targets of Rows are 21 different floats; .*=regression"):
         resolve_classes(reading, classes, 0, "Rows")
     assert resolve_classes(reading, classes.repeat(2), 0, "Rows")[2] == distinct  # two samples of each
+
+
+def test_any_two_labels_of_all_samples_are_named_classes() -> None:
+    reading = reading_of(stacked(10), "classes", "Rows")
+    reading, classes, count = resolve_classes(reading, torch.tensor([0, 10, 0]), 0, "Rows", are_all=True)
+    assert (classes.tolist(), count, reading.names) == ([0, 1, 0], 2, ("0", "10"))
+    assert reading(torch.tensor([10, 0]), [0, 1], "Rows").tolist() == [1, 0]
+    one_hot = reading_of(stacked(*eye(0)), "classes", "Rows")  # of three places, of which two occur
+    assert resolve_classes(one_hot, torch.tensor([0, 2]), 0, "Rows", are_all=True)[2] == 3
+    plain = reading_of(stacked(0), "classes", "Rows")
+    assert resolve_classes(plain, torch.tensor([0, 1]), 0, "Rows", are_all=True)[0].names == ()

@@ -17,9 +17,11 @@ from trainrun.loop.evaluate import evaluate
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy, Custom, GaussianNLL
 from trainrun.precision import fp32
 from trainrun.protocols import Batch, DataInfo, Outcome, Position, TargetScaling
+from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.task.base import Task, confusion_matrix, f1_macro, perplexity, sum_exactly
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
+from trainrun.task.language_model import LanguageModel
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError
@@ -396,3 +398,51 @@ def test_own_metrics_of_a_regression_see_the_targets_own_units() -> None:
     outcome = task(Echo().eval(), batch)
     assert outcome.outputs is not None and outcome.outputs.flatten().tolist() == [110, 120]
     assert outcome.targets is not None and outcome.targets.flatten().tolist() == [100, 140]
+
+
+WEIGHTS = torch.rand(N, generator=torch.Generator().manual_seed(5)) * (torch.arange(N) % 4 > 0)
+
+
+@pytest.mark.parametrize("class_weights", [None, [1.0, 2.0, 0.5]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weights_of_samples_are_those_of_the_mean(class_weights: Any, smoothing: float) -> None:
+    """Loss and gradient over uneven batches are torch's cross-entropy of each sample, averaged by hand."""
+    data = info("classes", 3)
+    task = Classification([], CrossEntropy(class_weights, ()), data)
+    outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
+    mine, theirs = outputs.clone().requires_grad_(), outputs.clone().requires_grad_()
+    total, count = torch.zeros(()), torch.zeros(())
+    for part in torch.arange(N).split(CUTS):
+        batch = Batch(mine[part], targets[part], part, Position()).weighed(WEIGHTS, torch.device("cpu"))
+        if smoothing:
+            batch = LabelSmoothing(smoothing).change_batch(batch, data, torch.Generator())
+        total, count = total + task(Echo(), batch).terms["loss"], count + task.count(batch)["loss"]
+    by_class = None if class_weights is None else torch.tensor(class_weights)
+    options = {"weight": by_class, "label_smoothing": smoothing, "reduction": "none"}
+    losses = nn.functional.cross_entropy(theirs, targets, **options)  # type: ignore[arg-type]
+    counted = WEIGHTS if by_class is None else WEIGHTS * by_class[targets]
+    expected = (WEIGHTS * losses).sum() / counted.sum()
+    torch.testing.assert_close(total / count, expected)
+    gradients = [torch.autograd.grad(loss, x)[0] for loss, x in ((total / count, mine), (expected, theirs))]
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_window_of_weights_of_0_has_a_loss_of_0_and_an_empty_share_none() -> None:
+    task = Regression([], MSE(), info("values", 1), standardize=False)
+    for size in (3, 0):
+        batch = Batch(torch.ones(size, 1), torch.zeros(size, 1), torch.arange(size), Position())
+        batch = batch.weighed(torch.zeros(3), torch.device("cpu"))
+        assert float(task(Echo(), batch).terms["loss"] / task.count(batch)["loss"]) == 0
+
+
+def test_only_the_tasks_that_count_samples_weigh_them() -> None:
+    assert Regression([], MSE(), info("values", 1), standardize=False).takes_weights
+    tokens = DataInfo("toy", (4,), "tokens", 5, {})
+    assert not LanguageModel([], CrossEntropy(None, ()), tokens, "", 0, 1.0).takes_weights
+    mean = Regression([], Custom(nn.MSELoss()), info("values", 1), standardize=False)
+    one = Regression([], Custom(lambda x, y: (x - y).mean()), info("values", 1), standardize=False)
+    batch = Batch(torch.ones(3, 1), torch.zeros(3, 1), torch.arange(3), Position())
+    batch = batch.weighed(torch.ones(3), torch.device("cpu"))
+    assert float(mean(Echo(), batch).terms["loss"]) == 3
+    with pytest.raises(ConfigError, match="loss: returns one mean for a batch"):
+        one(Echo(), batch)

@@ -13,7 +13,7 @@ from trainrun.loss import MSE, CrossEntropy, Focal
 from trainrun.protocols import Batch, DataInfo, Position
 from trainrun.task.classification import Classification
 from trainrun.task.regression import Regression
-from trainrun.task.steps import class_axis, class_rows, value_rows
+from trainrun.task.steps import class_axis, class_counts, class_rows, value_rows
 from trainrun.vocabulary.errors import ConfigError
 
 C = 3
@@ -124,3 +124,9 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_values_of_another_shape_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"gives outputs of shape \(2, 8\) for targets of shape \(2, 7\)"):
         value_rows(torch.zeros(2, 8), torch.zeros(2, 7))
+
+
+def test_classes_are_counted_over_all_steps_that_have_one() -> None:
+    _, targets = logits_and_targets()
+    batches = [Batch(None, part, range(len(part)), Position()) for part in targets.split(4)]
+    assert class_counts(batches, C + 1) == tuple(int((targets == label).sum()) for label in range(C + 1))

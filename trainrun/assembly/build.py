@@ -49,6 +49,7 @@ from trainrun.runtime.signals import Signals
 from trainrun.scheduler.configured import Configured
 from trainrun.task.lightning import Lightning
 from trainrun.task.model_loss import ModelLoss, whole
+from trainrun.task.steps import class_counts
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError
 
@@ -229,11 +230,17 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     """(data, loss, task)."""
     with ranks.local_first():  # one downloads, the others find it
         data = open_data(make)
-    loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
+    info, counts = data.info, data.info.class_counts
+    if info.kind == "step_classes" and make.settings["loss"].get("class_weights") == "balanced":
+        counts = class_counts(data.eval_batches("train"), info.num_targets) if info.sizes["train"] else ()
+    loss = as_loss(make("loss", {"class_counts": counts}))
     node = dict(make.settings["task"])
     if "metrics" in node:
         node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
+    if make.settings["data"].get("weights") is not None and not getattr(task, "takes_weights", False):
+        text = f"has no meaning with {type(task).__name__}, which counts its loss in its own way"
+        raise ConfigError.of("data.weights", text, "data.weights=null")
     if isinstance(loss, Distillation) and data.info.kind.startswith("step_"):
         raise ConfigError.of("loss", "distillation compares samples, the targets are of steps or pixels")
     return data, loss, task

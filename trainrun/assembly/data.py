@@ -21,7 +21,7 @@ from trainrun.protocols import Data
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 _AFTERWARDS = ("_target_", "balanced", "collate", "sampler")  # no arguments of from_dataset
-_SAMPLE_KEYS = ("inputs", "targets", "collate")  # of a data set whose samples are the user's own
+_SAMPLE_KEYS = ("inputs", "targets", "group", "time", "weights", "collate")  # of samples of the user's own
 
 
 def open_data(make: Factory) -> Data:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
@@ -31,35 +33,54 @@ if TYPE_CHECKING:
 def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
     """`_try_once`; where that fails on kernels in `channels_last`, without. Then the user's probes.
 
-    Returns a line for the plan.
+    Returns lines for the plan.
     """
     state, lines = parts.state, list[tuple[str, str]]()
     with torch.no_grad():
         for regularizer in parts.regularizers.values():
             if isinstance(regularizer, Penalty):
                 regularizer.penalty(state.model)
+    squashes = _Squashes()
     try:
-        _try_once(parts)
+        _try_once(parts, squashes)
     except ConfigError:
         if not parts.runtime.channels_last:
             raise
         average = state.weight_average.model if state.weight_average else None
         for parameter in (*state.model.parameters(), *(average.parameters() if average else ())):
             parameter.data = parameter.data.contiguous()
-        _try_once(parts)
+        _try_once(parts, squashes)
         lines = [("channels_last", "off: the model fails with it, as one does that flattens with .view")]
     if isinstance(state.schedule, Configured) and state.schedule.monitor:
-        first = islice(parts.data.eval_batches("val"), 1) if parts.monitor else None
-        metrics = evaluate(state.model, parts.task, first, state.precision) if first else {}
-        if state.schedule.monitor not in metrics:
-            text = f"own follows {state.schedule.monitor}, validation gives {', '.join(metrics) or 'nothing'}"
-            raise ConfigError.of("optimizer", text)
+        _try_monitor(parts, state.schedule.monitor)
     if parts.probes:
         _try_probes(parts)
-    return tuple(lines)
+    return (*squashes.cautions, *lines)
 
 
-def _try_once(parts: Parts) -> None:
+class _Squashes(TorchFunctionMode):
+    """Notice a sigmoid or softmax whose result goes into a loss that begins with the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[int, tuple[str, Tensor]] = {}  # kept, so that nothing else gets its place in memory
+        self.cautions: list[tuple[str, str]] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function, as without this mode."""
+        called = getattr(function, "__name__", "")
+        first = args[0] if args and type(args[0]) is Tensor else None
+        if called in ("binary_cross_entropy_with_logits", "cross_entropy") and first is not None:
+            name, _ = self.made.get(first.data_ptr(), ("", None))
+            text = f"the model ends in a {name}, which the loss applies too: leave it out of the model"
+            self.cautions = [("caution", text)] if name else self.cautions
+        result = function(*args, **(kwargs or {}))
+        if called in ("sigmoid", "softmax") and type(result) is Tensor:
+            self.made[result.data_ptr()] = called, result
+        return result
+
+
+def _try_once(parts: Parts, squashes: _Squashes) -> None:
     """Make one forward pass of two samples, so that a misfit is reported before anything is written.
 
     First the regularisers change the inputs, as in training. Two samples of each split that is a
@@ -69,7 +90,9 @@ def _try_once(parts: Parts) -> None:
     batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), seed)))
     for change in combine_batch_changes(parts.regularizers.values()):
         change.change_batch(batch, data.info, torch.Generator())
-    if misfit := _misfit(parts, batch):
+    with nullcontext() if parts.runtime.compile else squashes:  # it would be compiled, too
+        misfit = _misfit(parts, batch)
+    if misfit:
         raise ConfigError.of("model", misfit[0]) from misfit[1]
     given = unaugmented(data)
     for split, other in given.first_given() if isinstance(given, DatasetData) else ():
@@ -97,6 +120,15 @@ def _try_metrics(parts: Parts) -> None:
         raise ConfigError.of(key, text) from error.__cause__
     finally:
         parts.state.model.train()
+
+
+def _try_monitor(parts: Parts, name: str) -> None:
+    """Raise ConfigError where evaluations have no metric of that name, which the user's scheduler follows."""
+    state, first = parts.state, islice(parts.data.eval_batches("val"), 1) if parts.monitor else None
+    metrics = evaluate(state.model, parts.task, first, state.precision) if first else {}
+    if name not in metrics:
+        text = f"own follows {name}, validation gives {', '.join(metrics) or 'nothing'}"
+        raise ConfigError.of("optimizer", text)
 
 
 def _try_probes(parts: Parts) -> None:

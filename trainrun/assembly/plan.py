@@ -88,6 +88,8 @@ def _data(parts: Parts) -> str:
     text += f"; inputs {scaling}" if info.input_scaling or info.in_memory else ""
     text += "; every class drawn equally often" if settings["data"].get("balanced") else ""
     text += f"; drawn by {settings['data']['sampler']}" if settings["data"].get("sampler") else ""
+    weights = settings["data"].get("weights")
+    text += "" if weights is None else f"; each sample's loss counts {weights}, metrics count all alike"
     if info.kind != "values":
         return text
     scaled = info.target_scaling is not None and settings["task"].get("standardize")

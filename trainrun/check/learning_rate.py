@@ -141,7 +141,7 @@ def pick_samples(context: CheckContext) -> Batch:
         rows = torch.tensor(nth).argsort(stable=True)  # the first of every class, then the second
     rows = rows[:_SAMPLES].to(pool.targets.device)
     indices = torch.as_tensor(pool.indices).to(rows.device)[rows]
-    return replace(pool, inputs=pool.inputs[rows], targets=pool.targets[rows], indices=indices)
+    return replace(pool, inputs=pool.inputs[rows], targets=pool.targets[rows], indices=indices, weights=None)
 
 
 def attempt(

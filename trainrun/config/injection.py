@@ -48,7 +48,7 @@ def _slot(modules: str, bases: str = "", offers: str = "", reserved: str = "", *
 
 
 NAMED = _slot("trainrun.data")  # of `data.collate` and `data.sampler`: names rather than calls
-_LOADING = ("num_workers", "balanced", "inputs", "targets", "collate", "sampler")
+_LOADING = ("num_workers", "balanced", "inputs", "targets", "collate", "sampler", "group", "time", "weights")
 _DATASET = _slot("trainrun.data", "torch.utils.data.Dataset")
 _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model", "params")
 

@@ -353,6 +353,9 @@ def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """Regularizers that make probabilities of classes."""
     task, chosen = _target(s, "task"), _regularizers(s)
     for name in filter(chosen.__contains__, ("label_smoothing", "mixup", "cutmix")):
+        if name != "label_smoothing" and s["data"].get("weights") is not None:
+            text = "mixes samples, whose losses cannot have data.weights of their own"
+            yield Problem(f"regularization.{name}", text)
         if task.endswith((".Regression", ".Multilabel")):
             yield Problem(f"regularization.{name}", f"needs classes, the task is {task.split('.')[2]}")
         if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):

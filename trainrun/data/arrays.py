@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from trainrun.data import scaling
+from trainrun.data.extra_columns import ExtraColumns
 from trainrun.data.faults import check_targets, first_few, first_unfit
 from trainrun.data.fingerprint import fingerprint_of_files
 from trainrun.data.order import evenly_spaced
-from trainrun.data.resident import Holdout, InMemoryData, described, split
+from trainrun.data.resident import Holdout, InMemoryData, described
 from trainrun.data.samples import typed
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
@@ -101,6 +102,9 @@ def arrays(
     inputs: str | None,
     targets: str | None,
     memory_mib: Natural,
+    group: str | None,
+    time: str | None,
+    weights: str | None,
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
@@ -125,7 +129,8 @@ def arrays(
     given = dict(zip(chosen.inputs, numbers, strict=True))
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     classes = values if reading.kind == "classes" else None
-    splits = split(len(given.pop("train")), holdout, classes, given) | given
+    extra = ExtraColumns(group, time, weights, chosen.column)
+    splits = extra.split(len(given.pop("train")), holdout, classes, given) | given
     stored: Any = RowsOnDisk(entries, layout)
     if disk_note := _on_disk(entries, memory_mib):
         seen = stored.index_select(0, evenly_spaced(splits["train"], _SCALED_FROM))
@@ -136,15 +141,15 @@ def arrays(
     shift, scale = scaling.standardization(by_feature, per_feature=False)
     ends = (0.0, 255.0) if entries[0].dtype == np.uint8 else (min(0.0, float(seen.min())), float(seen.max()))
     notes = tuple(filter(None, (*_notes(chosen, layout, reading, num_targets), reading.note, disk_note)))
-    info = DataInfo(Path(path).name, layout.shape, reading.kind, num_targets, {}, notes=notes)
+    info = DataInfo(Path(path).name, layout.shape, reading.kind, num_targets, {}, reading.names, notes=notes)
     info = replace(
         described(info, seen if disk_note else stored, values, splits),
         pixels=PixelRange(*map(torch.tensor, ends)) if seen.ndim == 4 else None,
         input_scaling=scaling.describe_scaling(shift, scale, per_feature=len(layout.shape) < 3),
         files=fingerprint_of_files(sorted({entry.file for entry in entries}), 1) if disk_note else "",
     )
-    data = ArrayData(info, stored, values, splits, shift, scale, eval_batch_size)
-    data.chosen, data.layout, data.reading = chosen, layout, reading
+    data = ArrayData(extra.described(info, splits), stored, values, splits, shift, scale, eval_batch_size)
+    data.chosen, data.layout, data.reading, data.weights = chosen, layout, reading, extra.weights
     return data
 
 
@@ -189,7 +194,7 @@ def _targets(entries: Sequence[Entry], target_kind: str | None) -> tuple[Tensor,
     reading = reading_of(targets[:1], target_kind, name)
     targets = reading(targets, rows, name)
     if reading.kind == "classes":
-        reading, targets, count = resolve_classes(reading, targets, 0, name)
+        reading, targets, count = resolve_classes(reading, targets, 0, name, are_all=True)
     elif reading.kind in ("labels", "values"):
         count = targets.shape[1]
     check_targets(targets, rows, name, DataInfo(name, (), reading.kind, count, {}))
@@ -214,4 +219,4 @@ def _notes(chosen: ArraySplits, layout: SampleLayout, reading: TargetReading, co
     yield f"inputs are {chosen.inputs['train']}: {layout.text}"
     yield f"targets are {chosen.targets['train']}: {f'{count} ' if count > 1 else ''}{reading.kind}"
     yield from (f"the {name} split is {entry}" for name, entry in chosen.inputs.items() if name != "train")
-    yield f"not used: {first_few(chosen.left_out, 5)}" if chosen.left_out else ""
+    yield f"not learned from: {first_few(chosen.left_out, 5)}" if chosen.left_out else ""

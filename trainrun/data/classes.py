@@ -36,7 +36,7 @@ def all_classes(dataset: Dataset[Any], reading: TargetReading) -> Tensor:
 def _listed(dataset: Dataset[Any], reading: TargetReading) -> Tensor | None:
     listed = np.asarray(getattr(dataset, "targets", ()))
     is_plain = listed.shape == (size_of(dataset),) and listed.dtype.kind in "iub"
-    listed = (listed > 0).astype(np.int64) if is_plain and reading.form == "sign" else listed
+    listed = (listed == int(reading.names[1])).astype(np.int64) if is_plain and reading.names else listed
     if not is_plain or listed[0] != _class_of(dataset, 0, reading):
         return None
     return torch.from_numpy(listed.astype(np.int64))

@@ -6,6 +6,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
@@ -27,12 +28,13 @@ from trainrun.data.classes import (
     num_step_classes,
     num_tokens,
 )
+from trainrun.data.extra_columns import ExtraColumns, column_of
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
 from trainrun.data.order import epoch_order, evenly_spaced, micro_batches
 from trainrun.data.prepared import prepared
-from trainrun.data.resident import Holdout, split
+from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
     Seeded,
     chunks,
@@ -70,6 +72,9 @@ class Loading:
     targets: Key | None
     collate: str | None
     sampler: str | None
+    group: Key | None
+    time: Key | None
+    weights: Key | None
 
 
 def from_dataset(
@@ -86,6 +91,9 @@ def from_dataset(
     num_workers: Natural,
     inputs: Key | list[Key] | None,
     targets: Key | None,
+    group: Key | None,
+    time: Key | None,
+    weights: Key | None,
     collate_function: Callable[[list[Any]], Any] | None,
     target_kind: str | None,
 ) -> DatasetData:
@@ -104,20 +112,23 @@ def from_dataset(
     """
     given = {"train": train, "val": val, "test": test}
     datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
-    datasets, form_note = prepared(datasets, inputs, targets, collate_function, target_kind)
+    beside = [name for name in (group, time, weights) if name is not None]
+    datasets, form_note = prepared(datasets, inputs, targets, collate_function, target_kind, beside)
     train = datasets["train"]
     reading, info = _describe(train, target_kind)
     if isinstance(train, IterableDataset):
-        _refuse_on_stream(datasets, {"val": val_fraction, "test": test_fraction}, fold, limit)
+        settings = {"fold": fold, "limit": limit, "group": group, "time": time, "weights": weights}
+        _refuse_on_stream(datasets, {"val": val_fraction, "test": test_fraction}, settings)
         splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in datasets.items()}
-        classes = None
+        classes, parts, extra = None, {}, ExtraColumns(None, None, None, partial(column_of, train))
     else:
         classes = classes_of(train, info, reading) if info.kind == "classes" else None
         if classes is not None:
             reading, classes, count = resolve_classes(reading, classes, info.num_targets, info.name)
-            info = replace(info, num_targets=count)
+            info = replace(info, num_targets=count, class_names=info.class_names or reading.names)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-        parts = split(size_of(train), holdout, classes, datasets)
+        extra = ExtraColumns(group, time, weights, partial(column_of, train))
+        parts = extra.split(size_of(train), holdout, classes, datasets)
         splits = {name: (train, part) for name, part in parts.items() if len(part)}
         splits |= {name: (datasets[name], _all_of(datasets[name])) for name in datasets if name != "train"}
         if classes is not None:
@@ -125,14 +136,26 @@ def from_dataset(
         elif info.kind == "values":
             info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
     notes = (form_note, reading.note, *notes_of(datasets, splits, info, reading, classes))
+    info = _identified(replace(info, notes=tuple(filter(None, notes))), datasets, splits, num_workers)
+    info = extra.described(info, parts)
+    data = DatasetData(info, splits, eval_batch_size, num_workers, reading)
+    if extra.weights is not None:
+        data.weights = {name: _weights(datasets.get(name, train), weights) for name in splits}
+    return data
+
+
+def _weights(dataset: Dataset[Any], name: Key | None) -> Tensor | None:
+    return ExtraColumns(None, None, name, partial(column_of, dataset)).weights
+
+
+def _identified(info: DataInfo, datasets: Mapping[str, Any], splits: Splits, num_workers: int) -> DataInfo:
+    """`info` with the splits' sizes and the fingerprints of samples and files."""
     sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
     whole = [dataset for dataset in datasets.values() if _all_of(dataset) is not None]
     info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
-    if files := [file for dataset in datasets.values() for file in files_of(dataset)]:
-        info = replace(info, files=fingerprint_of_files(files, max(num_workers, 1)))
-    info = replace(info, notes=tuple(filter(None, notes)))
-    return DatasetData(info, splits, eval_batch_size, num_workers, reading)
+    files = [file for dataset in datasets.values() for file in files_of(dataset)]
+    return replace(info, files=fingerprint_of_files(files, max(num_workers, 1))) if files else info
 
 
 class DatasetData:
@@ -142,6 +165,8 @@ class DatasetData:
     to which a resumed run skips. Every rank reads the whole stream and keeps its share, so the stream
     must give all ranks the same samples.
     """
+
+    weights: Mapping[str, Tensor | None] = {}  # split -> those of its data set's samples
 
     def __init__(
         self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int, reading: TargetReading
@@ -187,7 +212,8 @@ class DatasetData:
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))
             for (part, after), batch in zip(parts, loaded, strict=True):
                 inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
-                yield Batch(inputs, targets, part, after)
+                own = self.weights.get("train")
+                yield Batch(inputs, targets, part, after).weighed(own, self.device)
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -197,7 +223,7 @@ class DatasetData:
             return
         parts = list(indices.split(self.eval_batch_size))[share.rank :: share.num_ranks]
         for part, (inputs, targets) in zip(parts, self._load(dataset, parts, 0), strict=True):
-            yield Batch(inputs, targets, part, Position())
+            yield Batch(inputs, targets, part, Position()).weighed(self.weights.get(split), self.device)
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
         """(split, its first two samples) for the validation and test splits that were given as datasets."""
@@ -287,17 +313,16 @@ def _kill(workers: Iterable[BaseProcess]) -> None:
 
 
 def _refuse_on_stream(
-    datasets: Mapping[str, Any], shares: Mapping[str, float], fold: int | None, limit: int | None
+    datasets: Mapping[str, Any], shares: Mapping[str, float], settings: Mapping[str, Any]
 ) -> None:
-    if fold is not None:
-        raise ConfigError.of("data.fold", "cannot be taken out of a stream", "data.fold=null")
     for name, share in shares.items():
         if share and name not in datasets:
             text = f"cannot be held out of a stream; with data=dataset give data.{name}, or 0"
             raise ConfigError.of(f"data.{name}_fraction", text, f"data.{name}_fraction=0")
-    if limit is not None:
-        text = "has no meaning on a stream; end it in the dataset"
-        raise ConfigError.of("data.limit", text, "data.limit=null")
+    for name, value in settings.items():
+        if value is not None:
+            text = "has no meaning on a stream; do it in the dataset"
+            raise ConfigError.of(f"data.{name}", text, f"data.{name}=null")
 
 
 def _all_of(dataset: Dataset[Any]) -> Tensor | None:

@@ -25,6 +25,7 @@ from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Normalize, NormalizeOwn, Split
 
 _SIZE = 64  # pixels, of `auto` without weights that have a size of their own
+_UNNAMED: Any = dict.fromkeys(("inputs", "targets", "group", "time", "weights", "collate_function"))
 _SHOWN = 10  # pictures at fault that are named: enough to see what they share
 _ESTIMATED_FROM = 512  # pictures, where not all are decoded: their pixels give the mean to about 1 %
 
@@ -144,9 +145,7 @@ def imagefolder(
         **vars(holdout),
         eval_batch_size=eval_batch_size,
         num_workers=num_workers,
-        inputs=None,
-        targets=None,
-        collate_function=None,
+        **_UNNAMED,
         target_kind="classes",
     )
     estimates, scaling_text = _scaling(wanted, splits["train"], loaded.splits["train"][1])

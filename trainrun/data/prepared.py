@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence, Sized
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -48,7 +48,7 @@ class Prepared(_Prepared, Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         sample = self.unprepared[index]
-        return sample if self.form is None else self.form(sample)
+        return sample if self.form is None else self.form(sample, f"sample {index}")
 
 
 class PreparedStream(_Prepared, IterableDataset[Any]):
@@ -56,7 +56,8 @@ class PreparedStream(_Prepared, IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         samples = iter(cast(Any, self.unprepared))
-        return samples if self.form is None else map(self.form, samples)
+        form = self.form or (lambda sample, name: sample)
+        return (form(sample, f"sample {number}") for number, sample in enumerate(samples))
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class OwnCollate:
         if failed := next((sample for sample in samples if isinstance(sample, FailedSample)), None):
             return failed
         try:
-            return typed(*self.form(batch_of(self.function, samples)))
+            return typed(*self.form(batch_of(self.function, samples), "a batch"))
         except DataError as error:
             return FailedSample(str(error))
 
@@ -91,11 +92,12 @@ def prepared(
     target: Key | None,
     function: Callable[[list[Any]], Any] | None,
     target_kind: str | None,
+    special: Collection[Key] = (),
 ) -> tuple[dict[str, Dataset[Any]], str]:
     """(datasets of (input, target) samples, a note for the plan), by the first sample of `train`.
 
     `inputs` and `target` name the entries, None where they are to be found. `function` makes batches:
-    `pad`, or the user's own. A task of the kind "whole" gets all entries as inputs.
+    `pad`, or the user's own. A task of the kind "whole" gets all entries but the `special` as inputs.
     Raises ConfigError where names do not fit, DataError where the user's function fails.
     """
     sample = _first(datasets["train"])
@@ -107,9 +109,9 @@ def prepared(
     is_own = function is not None and function is not pad
     shown = batch_of(function, [sample]) if function is not None and is_own else sample
     if target_kind == "whole" and inputs is None:
-        form = WHOLE
+        form = replace(WHOLE, left_out=tuple(special))
     else:
-        form = form_of(shown, inputs, target, needs_target=target_kind not in (None, "whole"))
+        form = form_of(shown, inputs, target, target_kind not in (None, "whole"), special)
     if form == PAIR and function is None and isinstance(sample, (tuple, list)):
         return datasets, ""
     if function is not None and is_own:

@@ -42,6 +42,7 @@ class IndexedData:
     device = torch.device("cpu")
     classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
     sampler: OwnSampler | None = None
+    weights: Tensor | None = None  # of all samples in the loss; None: all alike
 
     def sample_with(self, sampler: OwnSampler) -> None:
         """Draw each epoch as the user's function says, which is tried once."""
@@ -54,13 +55,13 @@ class IndexedData:
             if self.sampler:
                 order = self.sampler(self.splits["train"], seed, position.epoch)
             for indices, after in micro_batches(order.to(self.device), position, batch_spec):
-                yield self._gather(indices, after)
+                yield self._gather(indices, after).weighed(self.weights, self.device)
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         batches = self.splits[split].to(self.device).split(self.eval_batch_size)
         for indices in batches[share.rank :: share.num_ranks]:
-            yield self._gather(indices, Position())
+            yield self._gather(indices, Position()).weighed(self.weights, self.device)
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
         raise NotImplementedError
@@ -98,6 +99,7 @@ class InMemoryData(IndexedData):
         self.device = device
         self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
         self.shift, self.scale = self.shift.to(device), self.scale.to(device)
+        self.weights = None if self.weights is None else self.weights.to(device)
         scaling.move(self.info.target_scaling, device)
         self._scale_pixels()
 

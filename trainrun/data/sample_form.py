@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from trainrun.protocols import InputParts
@@ -19,15 +19,15 @@ class SampleForm:
     target: Key | None
     left_out: tuple[Key, ...] = ()  # entries that are neither
 
-    def __call__(self, sample: Any) -> tuple[Any, Any]:
-        """(inputs, target) of a sample, or of a batch in the same form.
+    def __call__(self, sample: Any, name: str = "a sample") -> tuple[Any, Any]:
+        """(inputs, target) of a sample, or of a batch in the same form; `name` is what messages call it.
 
         Raises DataError where an entry is missing.
         """
         if not self.inputs:
-            return _whole(sample), None
-        chosen = {key: _entry(sample, key) for key in self.inputs}
-        target = None if self.target is None else _entry(sample, self.target)
+            return _whole(sample, self.left_out), None
+        chosen = {key: entry(sample, key, name) for key in self.inputs}
+        target = None if self.target is None else entry(sample, self.target, name)
         if len(chosen) == 1:
             return next(iter(chosen.values())), target
         return (InputParts(chosen.values()) if isinstance(self.inputs[0], int) else chosen), target
@@ -37,11 +37,11 @@ class SampleForm:
         """Say in the plan what was taken for what; empty for a pair."""
         if self.inputs == (0,) and self.target == 1 and not self.left_out:
             return ""
+        left_out = f"; left out: {listed(self.left_out)}" if self.left_out else ""
         if not self.inputs:
-            return "the model gets all entries of a sample"
+            return f"the model gets all entries of a sample{left_out}"
         parts = f"inputs are {listed(self.inputs)}"
         target = f", the target is {self.target}" if self.target is not None else ", without targets"
-        left_out = f"; left out: {listed(self.left_out)}" if self.left_out else ""
         return f"{parts}{target}{left_out}"
 
 
@@ -49,10 +49,15 @@ WHOLE = SampleForm((), None)
 
 
 def form_of(
-    sample: Any, inputs: Key | Sequence[Key] | None, target: Key | None, needs_target: bool = True
+    sample: Any,
+    inputs: Key | Sequence[Key] | None,
+    target: Key | None,
+    needs_target: bool = True,
+    special: Collection[Key] = (),
 ) -> SampleForm:
     """Choose the entries of `sample`; `inputs` and `target` are the user's, None where they are to be found.
 
+    Entries that are `special`, such as a weight, are taken for neither.
     Raises ConfigError where the names do not tell, or tell of entries that are not there.
     """
     keys = _keys(sample)
@@ -64,11 +69,12 @@ def form_of(
     if wrong := [Problem(f"data.{name}", f"{key!r} {text}") for key, name in names if key not in keys]:
         raise ConfigError(wrong)
     if target is None and (needs_target or not chosen):
-        target = target_among([key for key in keys if key not in chosen])
+        target = target_among([key for key in keys if key not in (*chosen, *special)])
     if target is None and needs_target:
         text = f"cannot tell which entry is the target, a sample has {listed(keys)}"
-        raise ConfigError.of("data.targets", f"{text}; name it by {asked_for_target(keys)}")
-    chosen = chosen or inputs_among([key for key in keys if key != target])
+        rest = [key for key in keys if key not in special]
+        raise ConfigError.of("data.targets", f"{text}; name it by {asked_for_target(rest)}")
+    chosen = chosen or inputs_among([key for key in keys if key not in (target, *special)])
     return SampleForm(chosen, target, tuple(key for key in keys if key not in (*chosen, target)))
 
 
@@ -97,25 +103,26 @@ def _keys(sample: Any) -> list[Key] | None:
     return None
 
 
-def _whole(sample: Any) -> Any:
+def _whole(sample: Any, left_out: Collection[Key]) -> Any:
     """A sample as the arguments of a model: a dict, a tuple's parts in order, or a single value."""
     keys = _keys(sample)
     if keys is None and isinstance(sample, tuple) and len(sample) == 1:
         return sample[0]  # as a TensorDataset of inputs alone gives it
-    if keys is None or isinstance(sample, Mapping):
+    if keys is None or (isinstance(sample, Mapping) and not left_out):
         return sample
-    values = [_entry(sample, key) for key in keys]
-    return InputParts(values) if isinstance(keys[0], int) else dict(zip(keys, values, strict=True))
+    values = {key: entry(sample, key, "a sample") for key in keys if key not in left_out}
+    return InputParts(values.values()) if isinstance(keys[0], int) else values
 
 
-def _entry(sample: Any, key: Key) -> Any:
+def entry(sample: Any, key: Key, name: str) -> Any:
+    """An entry by its name or place. Raises DataError where the sample, called `name`, has none."""
     by_attribute = isinstance(key, str) and not isinstance(sample, (Mapping, list))
     try:
         return getattr(sample, str(key)) if by_attribute else sample[key]
     except (KeyError, IndexError, TypeError, AttributeError):
         keys = _keys(sample)
         got = f"it has {listed(keys)}" if keys else f"it is a {type(sample).__name__}"
-        raise DataError(f"data: a sample has no entry {key!r}; {got}") from None
+        raise DataError(f"data: {name} has no entry {key!r}; {got}") from None
 
 
 def _as_tuple(keys: Key | Sequence[Key] | None) -> tuple[Key, ...]:

@@ -19,10 +19,12 @@ from torch import Tensor
 from trainrun.config.suggest import override
 from trainrun.data import encoding
 from trainrun.data.encoding import Column, Feature, encode, fit
+from trainrun.data.extra_columns import ExtraColumns
 from trainrun.data.faults import first_few
-from trainrun.data.resident import Holdout, InMemoryData, described, split
+from trainrun.data.resident import Holdout, InMemoryData, described
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.tables import tables
+from trainrun.tables.names import Key
 from trainrun.tables.notation import (
     PLAIN,
     Notation,
@@ -108,6 +110,9 @@ def table(
     missing_target: Literal["refuse", "drop"],
     max_categories: Count,
     min_count: Count,
+    group: str | None,
+    time: str | None,
+    weights: str | None,
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
@@ -118,33 +123,29 @@ def table(
 ) -> TableData:
     """A csv or parquet file, of which one column is predicted from the others.
 
-    Numbers in any notation and booleans are standardised; a missing one becomes the mean. A text
-    becomes one input per category; a missing one becomes the most frequent. One more input marks what
-    was missing. All estimates are of the training split alone. Dates are left out.
-    Raises DataError naming file, line and column.
+    Numbers in any notation and booleans are standardised; a missing one becomes the mean. A text becomes
+    one input per category; a missing one becomes the most frequent. One more input marks what was missing.
+    Estimates are of the training split. Dates are left out. Raises DataError naming file, line and column.
     """
     gone, format, style = frozenset(missing), Format(separator, encoding, header), Style(decimal, thousands)
     read = tables.read(path, format, gone)
-    for key, names in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
-        for name in names:
-            if name not in read.columns:
-                raise ConfigError.of(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
+    beside = {key: [name] for key, name in (("group", group), ("time", time), ("weights", weights)) if name}
+    _refuse_unknown(read, {"target": [target], "ignore": ignore, "categorical": categorical, **beside})
     read, dropped = _with_targets(read, target, gone, style, missing_target)
     target_kind, _, why = tables.target_kind(read, target, gone, style)
     kind = target_kind if kind == "auto" else kind  # type: ignore[assignment]
     targets, class_names, notation = _targets(read, target, kind, gone, style)
-    left_out = {target: ""} | dict.fromkeys(ignore, "data.ignore")
-    columns: list[Column] = []
-    for name in [name for name in read.columns if name not in left_out]:
-        column = _column(read, name, name in categorical, gone, style, max_categories)
-        if isinstance(column, str):
-            left_out[name] = column
-        else:
-            columns.append(column)
+    left_out = {name: f"data.{key}" for key, [name] in beside.items() if name not in categorical}
+    left_out |= {target: ""} | dict.fromkeys(ignore, "data.ignore")
+    names = [name for name in read.columns if name not in left_out]
+    made = {n: _column(read, n, n in categorical, gone, style, max_categories) for n in names}
+    left_out |= {name: column for name, column in made.items() if isinstance(column, str)}
+    columns = [column for column in made.values() if isinstance(column, Column)]
     notations = {column.name: column.notation for column in columns if not column.categories}
     written = _written(read, target, {target: notation} | notations, style)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    splits = split(len(targets), holdout, targets if kind == "classes" else None)
+    extra = ExtraColumns(group, time, weights, partial(_texts, read, gone))
+    splits = extra.split(len(targets), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
     if not any(feature.inputs for feature in features):
         text = f"has no column to predict {target} from{_left_out_text(left_out)}"
@@ -152,12 +153,25 @@ def table(
     inputs = encode(columns, features)
     notes = (*read.notes, *dropped, *_notes(target, class_names, why, columns, features, left_out), *written)
     count = len(class_names) or 1
-    has_numbers = any(not column.categories for column in columns)
-    by = "mean and std of each column over the training split" if has_numbers else ""
+    by = "mean and std of each column over the training split" if notations else ""
     info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, class_names, notes=notes)
-    info = described(replace(info, input_scaling=by), inputs, targets, splits)
+    info = extra.described(described(replace(info, input_scaling=by), inputs, targets, splits), splits)
     layout = Layout(target, format, missing, notation)
-    return TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
+    data = TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
+    data.weights = extra.weights
+    return data
+
+
+def _refuse_unknown(read: Table, named: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError for a column of a setting that the table has not."""
+    for key, names in named.items():
+        for name in names:
+            if name not in read.columns:
+                raise ConfigError.of(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
+
+
+def _texts(read: Table, missing: Collection[str], name: Key) -> list[str]:
+    return ["" if text in missing else text for text in read.columns[str(name)]]
 
 
 def _with_targets(

@@ -52,7 +52,6 @@ _FORMS = {
         "", lambda t: torch.ones(len(t), dtype=torch.bool), lambda t: t.float().reshape(len(t), -1)
     ),
     "class": _Form("a class", lambda t: t == t.round(), lambda t: t.long().reshape(-1)),
-    "sign": _Form("-1 or 1", lambda t: t.abs() == 1, lambda t: (t > 0).long().reshape(-1)),
     "one-hot": _Form(
         f"a single 1 among zeros; {_ADVICE['labels']}",
         lambda t: _is_bit(t).all(1) & (t.sum(1) == 1),
@@ -64,6 +63,11 @@ _FORMS = {
 }
 
 
+def _pair(low: int, high: int) -> _Form:
+    expected = f"{low} or {high}"
+    return _Form(expected, lambda t: (t == low) | (t == high), lambda t: (t == high).long().reshape(-1))
+
+
 @dataclass(frozen=True)
 class TargetReading:
     """How targets of one shape and type are converted."""
@@ -73,12 +77,13 @@ class TargetReading:
     shape: tuple[int, ...]  # of one target
     is_float: bool
     note: str = ""  # says in the plan what is converted
+    names: tuple[str, ...] = ()  # of the form "pair": two numbers, which are read as classes 0 and 1
 
     def __call__(self, targets: Any, indices: Sequence[int] | Tensor, name: str) -> Any:
         """Convert a batch of stacked targets. Raises DataError for the first that does not fit."""
         if self.form == "plain" or not isinstance(targets, Tensor):
             return targets
-        form = _FORMS[self.form]
+        form = _pair(*map(int, self.names)) if self.form == "pair" else _FORMS[self.form]
         if tuple(targets.shape[1:]) != self.shape or targets.is_floating_point() != self.is_float:
             got = _kind_and_shape(targets.is_floating_point(), tuple(targets.shape[1:]))
             text = f"have targets of {got}, not {_kind_and_shape(self.is_float, self.shape)}"
@@ -148,17 +153,20 @@ def describe_target(targets: Tensor) -> str:
 
 
 def resolve_classes(
-    reading: TargetReading, classes: Tensor, num_classes: int, name: str
+    reading: TargetReading, classes: Tensor, num_classes: int, name: str, are_all: bool = False
 ) -> tuple[TargetReading, Tensor, int]:
     """(reading, classes, number of classes), once every class of the training set was read.
 
-    `num_classes` is what the dataset says, 0 where it does not. The labels -1 and 1 become 0 and 1.
+    `num_classes` is what the dataset says, 0 where it does not. The labels -1 and 1 become 0 and 1, and
+    so do any two where these `are_all` that any split has.
     Raises ConfigError for numbers that cannot be classes.
     """
     labels = classes.unique().tolist()
-    if not num_classes and labels == [-1, 1]:
-        note = "the labels -1 and 1 are read as classes 0 and 1"
-        return replace(reading, form="sign", note=note), (classes > 0).long(), 2
+    is_pair = are_all and len(labels) == 2 and reading.form != "one-hot"
+    if not num_classes and (labels == [-1, 1] or (is_pair and labels != [0, 1])):
+        note = f"the labels {labels[0]} and {labels[1]} are read as two classes"
+        reading = replace(reading, form="pair", note=note, names=tuple(map(str, labels)))
+        return reading, (classes == labels[1]).long(), 2
     count = reading.shape[0] if reading.form == "one-hot" else num_classes or max(labels[-1], 0) + 1
     if num_classes not in (0, count):
         text = f"the one-hot targets of {name} have {count} places, it names {num_classes} classes"

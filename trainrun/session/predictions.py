@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, compress, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainrun.protocols import Batch, DataInfo, Readable, Samples, TaskProtocol
 from trainrun.session.load_run import LoadedRun
+from trainrun.task.base import has_target
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
+from trainrun.task.steps import class_axis
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 Rows = list[list[str]]
+# The columns that say where a step or pixel is, by their number.
+_PLACES = {0: [], 1: ["step"], 2: ["row", "column"], 3: ["depth", "row", "column"]}
 
 
 class Classes:
@@ -74,8 +80,9 @@ class Values:
 def rows_of(
     task: TaskProtocol, info: DataInfo, samples: Samples, predictions: Iterable[tuple[Batch, Tensor]]
 ) -> Iterator[list[str]]:
-    """The heads, then a row per sample. `predictions` are `samples`' batches, each with `task.predict` of it.
+    """The heads, then a row per sample, or per step or pixel that has a target.
 
+    `predictions` are `samples`' batches, each with `task.predict` of it.
     Raises DataError where there is no sample, ConfigError for a task whose predictions are no table.
     """
     predictions = iter(predictions)
@@ -83,26 +90,45 @@ def rows_of(
     if first is None:
         raise DataError("there is no sample to predict")
     kind, names = _kind(task, info, first[1]), iter(samples.names)
-    has_targets = first[0].targets is not None
-    yield ["index", *(["name"] if samples.names else []), *(kind.targets if has_targets else []), *kind.heads]
-    for batch, outputs in chain([first], predictions):
+    has_targets, has_steps = first[0].targets is not None, getattr(task, "has_steps", False)
+    axes = _PLACES[_as_rows(*first, info, has_steps)[2].shape[1]]
+    heads = ["index", *(["name"] if samples.names else []), *axes]
+    yield [*heads, *(kind.targets if has_targets else []), *kind.heads]
+    for pair in chain([first], predictions):
+        batch, outputs, places = _as_rows(*pair, info, has_steps)
         rows = kind.predicted(outputs)
         true = kind.true(batch.targets) if has_targets else [[]] * len(rows)
-        for index, target, row in zip(batch.indices, true, rows, strict=True):
-            yield [str(int(index)), *islice(names, 1), *target, *row]
+        for index, place, target, row in zip(batch.indices, places.tolist(), true, rows, strict=True):
+            yield [str(int(index)), *islice(names, 1), *map(str, place), *target, *row]
+
+
+def _as_rows(batch: Batch, outputs: Tensor, info: DataInfo, has_steps: bool) -> tuple[Batch, Tensor, Tensor]:
+    """The batch, outputs (M, K) and places (M, axes), with each step or pixel that has a target as a row."""
+    if not has_steps:
+        return batch, outputs, outputs[:, :0]
+    targets: Any = None if batch.targets is None else batch.targets.cpu()
+    if info.kind == "step_classes":
+        outputs = outputs.movedim(class_axis(outputs, info.num_targets), -1)
+    else:
+        outputs = outputs.reshape(outputs.shape if targets is None else targets.shape)[..., None]
+        targets = None if targets is None else targets[..., None]
+    shape = outputs.shape[:-1]
+    counted = torch.ones(shape, dtype=torch.bool) if targets is None else has_target(targets).view(shape)
+    places = counted.nonzero()
+    indices = torch.as_tensor(batch.indices).cpu()[places[:, 0]]
+    targets = None if targets is None else targets[counted]
+    return replace(batch, indices=indices, targets=targets), outputs[counted], places[:, 1:]
 
 
 def numbers_in(heads: Sequence[str], task: TaskProtocol) -> dict[str, Callable[[str], float]]:
     """How the texts of each column that holds numbers are read."""
     has_names = isinstance(task, (Classification, Binary, Multilabel))
     texts = ("name", "target", "predicted") if has_names else ("name",)
-    return {head: int if head == "index" else float for head in heads if head not in texts}
+    whole = ("index", *chain.from_iterable(_PLACES.values()))
+    return {head: int if head in whole else float for head in heads if head not in texts}
 
 
 def _kind(task: TaskProtocol, info: DataInfo, outputs: Tensor) -> Classes | Labels | Values:
-    if getattr(task, "has_steps", False):
-        text = "predictions of every step or pixel are no table"
-        raise ConfigError.of("predict", f"{text}; take the model itself, trainrun.load(RUN)")
     if isinstance(task, (Classification, Binary)):
         return Classes(info)
     if isinstance(task, Multilabel):

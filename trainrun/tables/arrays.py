@@ -61,6 +61,20 @@ class ArraySplits:
     inputs: Mapping[str, Entry]
     targets: Mapping[str, Entry]
     left_out: tuple[str, ...]
+    entries: Mapping[str, Mapping[str, Entry]]  # all of each split, by their names without the split's
+
+    def column(self, name: str | int) -> list[Any]:
+        """The values of a further entry, one split after the other. Raises ConfigError without any."""
+        import numpy as np
+
+        values: list[Any] = []
+        for split, inputs in self.inputs.items():
+            entry = self.entries[split].get(str(name))
+            if entry is None or entry.dtype.hasobject or entry.shape[:1] != inputs.shape[:1]:
+                text = f"has no entry {name} with a number, text or date for each row"
+                raise ConfigError.of("data", f"{inputs.file} {text}; it has {listed([*self.entries[split]])}")
+            values += np.asarray(entry.load()).reshape(entry.shape[0], -1)[:, 0].tolist()
+        return values
 
 
 def entries_of(path: Path) -> dict[str, Entry]:
@@ -115,7 +129,8 @@ def read(path: str, inputs: str | None, targets: str | None) -> ArraySplits:
     inputs_of, targets_of = ({split: pair[role] for split, pair in pairs.items()} for role in (0, 1))
     used = (*inputs_of.values(), *targets_of.values())
     left_out = tuple(name for name, entry in entries.items() if entry not in used)
-    return ArraySplits(names, inputs_of, targets_of, left_out)
+    by_name = {split: {base: entries[name] for base, name in groups[split].items()} for split in splits}
+    return ArraySplits(names, inputs_of, targets_of, left_out, by_name)
 
 
 def read_more(file: Path, inputs: str, target: str) -> tuple[Entry, Entry | None]:

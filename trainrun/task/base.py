@@ -19,6 +19,7 @@ _FITTING = {
     "values": "; use task=regression loss=mse",
     "tokens": "; use task=language_model loss=cross_entropy",
 }
+_LEAST = torch.finfo(torch.float32).tiny  # of a step's weights: one in which all are 0 has a loss of 0
 
 
 class Task:
@@ -48,17 +49,33 @@ class Task:
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
         targets = batch.targets if batch.unsmoothed is None else batch.unsmoothed
-        if self.has_steps:
-            return {"loss": self.step_weights(targets).sum()}
-        weight = self.loss.weight(self.targets(targets))
-        return {"loss": float(len(batch)) if weight is None else weight.sum()}
+        each = self.step_weights(targets) if self.has_steps else self.loss.weight(self.targets(targets))
+        if batch.weights is None:
+            return {"loss": float(len(batch)) if each is None else each.sum()}
+        weights = batch.weights if each is None else self.weighed(each, batch)
+        return {"loss": weights.sum().clamp(min=_LEAST)}
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether samples may have weights: not where a subclass counts in its own way."""
+        return type(self).count is Task.count and type(self).__call__ is Task.__call__
+
+    def weighed(self, each: Tensor, batch: Batch) -> Tensor:
+        """What each sample, or each of its steps, comes to, times its sample's weight."""
+        if batch.weights is None:
+            return each
+        if getattr(self.loss, "is_mean", False):
+            text = "returns one mean for a batch; with data.weights it must return a value for each sample"
+            raise ConfigError.of("loss", text, "data.weights=null")
+        return each.flatten() * batch.weights.repeat_interleave(each.numel() // max(len(batch), 1))
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         if self.has_steps:
             return self._of_steps(model, batch)
         outputs, targets = model(batch.inputs), self.targets(batch.targets)
         losses = self.loss.of_training(outputs, targets, batch.inputs) if model.training else None
-        terms = {"loss": sum_exactly(self.loss(outputs, targets) if losses is None else losses)}
+        losses = self.loss(outputs, targets) if losses is None else losses
+        terms = {"loss": sum_exactly(self.weighed(losses, batch))}
         with torch.no_grad():
             if model.training:
                 quick = self.mixed_sums if batch.is_mixed else self.quick_sums
@@ -71,7 +88,7 @@ class Task:
         outputs, targets = self.step_rows(model(batch.inputs), batch.targets)
         counted = has_target(targets)
         losses = self.loss(outputs, self.targets(targets.where(counted, 0)))
-        terms = {"loss": sum_exactly(losses * counted.flatten())}
+        terms = {"loss": sum_exactly(self.weighed(losses * counted.flatten(), batch))}
         with torch.no_grad():
             sums = {"steps": counted.sum()}
             if model.training:

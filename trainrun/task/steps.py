@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor
 
+from trainrun.protocols import IGNORED, Batch
 from trainrun.vocabulary.errors import ConfigError
+
+
+def class_counts(batches: Iterable[Batch], num_classes: int) -> tuple[int, ...]:
+    """How many steps of all batches have each class; those without any do not count."""
+    counts = torch.zeros(num_classes, dtype=torch.int64)
+    for batch in batches:
+        counts += torch.bincount(batch.targets[batch.targets != IGNORED].cpu(), minlength=num_classes)
+    return tuple(counts.tolist())
 
 
 def class_axis(outputs: Tensor, num_classes: int) -> int:

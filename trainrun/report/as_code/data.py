@@ -26,7 +26,7 @@ def batch(rows: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs.to(device), {targets}
 
 '''
-_UNWRITTEN = ("balanced", "sampler", "inputs", "targets", "collate")
+_UNWRITTEN = ("balanced", "sampler", "inputs", "targets", "collate", "group", "time", "weights")
 _OWN = CONF / "data" / "dataset.yaml"
 
 

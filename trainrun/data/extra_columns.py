@@ -1,0 +1,140 @@
+"""Columns beside inputs and targets: group and time decide the splits, weights weigh the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from trainrun.data.faults import first_unfit
+from trainrun.data.fingerprint import fingerprint
+from trainrun.data.order import hold_out
+from trainrun.data.resident import Holdout, split
+from trainrun.data.sample_form import entry
+from trainrun.data.samples import Seeded, size_of, source_of, unpacked
+from trainrun.protocols import DataInfo
+from trainrun.tables.names import Key
+from trainrun.vocabulary.errors import ConfigError, DataError
+
+Column = Callable[[Key], Sequence[Any]]  # of a name: a value for each sample
+
+
+class ExtraColumns:
+    """The columns by their names, None where there is none, read by `column`.
+
+    Raises ConfigError for group and time together, DataError for a value that is missing or unfit.
+    """
+
+    def __init__(self, group: Key | None, time: Key | None, weights: Key | None, column: Column) -> None:
+        if group is not None and time is not None:
+            text = "decides the splits, and so does data.group; choose one of them"
+            raise ConfigError.of("data.time", text, "data.time=null")
+        self.setting, self.name = ("group", group) if time is None else ("time", time)
+        self.values = None  # (N,): a group's number, or the time
+        if self.name is not None:
+            texts = list(map(str, _complete(column, self.setting, self.name)))
+            places = {text: place for place, text in enumerate(sorted(set(texts)))}
+            moments = [places[text] for text in texts] if time is None else _moments(texts, time)
+            self.values = torch.tensor(moments, dtype=torch.float64)
+        self.weights = None if weights is None else _weights(_complete(column, "weights", weights), weights)
+
+    def split(
+        self, count: int, holdout: Holdout, classes: Tensor | None, given: Collection[str] = ()
+    ) -> dict[str, Tensor]:
+        """Split as `resident.split` does; by group that share of the groups, by time the latest samples.
+
+        Raises ConfigError where the column would decide nothing, DataError where a split would be empty.
+        """
+        if self.values is None:
+            return split(count, holdout, classes, given)
+        key, values = f"data.{self.setting}", self.values[:count]  # those of given splits follow
+        shares = {"test": holdout.test_fraction, "val": holdout.val_fraction}
+        shares = {name: share for name, share in shares.items() if share and name not in given}
+        if "val" in given or not (shares or holdout.fold is not None):
+            text = "has no effect because the validation split is given, or none is held out"
+            raise ConfigError.of(key, text, f"{key}=null")
+        if self.setting == "time" and holdout.fold is not None:
+            text = "takes a part by chance, and data.time the latest; choose one of them"
+            raise ConfigError.of("data.fold", text, "data.fold=null")
+        groups, whole = values.unique(), replace(holdout, limit=None)
+        parts = _latest(values, shares) if self.setting == "time" else split(len(groups), whole, None, given)
+        if self.setting == "group":
+            parts = {name: torch.isin(values, groups[part]).nonzero()[:, 0] for name, part in parts.items()}
+        for name in filter(lambda name: not len(parts[name]), ("train", *shares)):
+            text = f"{self.name} has {len(groups)} different values, which leaves none for {name}"
+            raise DataError(f"{key}: {text}; choose another share: data.val_fraction=0.3")
+        if holdout.limit is not None and holdout.limit < len(parts["train"]):
+            parts["train"] = hold_out(parts["train"], holdout.limit, holdout.split_seed, "limit", classes)[1]
+        return parts
+
+    def described(self, info: DataInfo, splits: Mapping[str, Tensor]) -> DataInfo:
+        """`info` with a note on the splits, and these columns in its fingerprint. Raises for weights of 0."""
+        for name, part in splits.items():
+            if self.weights is not None and len(part) and not self.weights[part].any():
+                raise DataError(f"data.weights: all samples of {name} weigh 0")
+        notes = {"group": f"no {self.name} is in two splits", "time": f"the latest {self.name} is held out"}
+        note = () if self.values is None else (notes[self.setting],)
+        columns = [column for column in (self.values, self.weights) if column is not None]
+        first = torch.tensor(list(info.fingerprint.encode()))
+        mark = fingerprint([first, *columns]) if columns else info.fingerprint
+        return replace(info, notes=(*info.notes, *note), fingerprint=mark)
+
+
+def column_of(dataset: Dataset[Any], name: Key) -> Sequence[Any]:
+    """An entry of every sample: as an attribute of the data set lists it, else read one by one."""
+    source: Any = source_of(dataset)
+    size, listed = size_of(dataset), getattr(source, str(name), ())
+    if hasattr(listed, "__len__") and len(listed) == size:
+        return list(listed)
+    samples = Seeded(source, 0)
+    return [entry(unpacked(samples[index]), name, f"sample {index}") for index in range(size)]
+
+
+def _latest(times: Tensor, shares: dict[str, float]) -> dict[str, Tensor]:
+    rest = torch.arange(len(times))
+    splits = {"test": rest[:0], "val": rest[:0]}
+    for name, share in shares.items():
+        number = min(max(round(share * len(times)), 1), len(rest))
+        first = times[rest].sort().values[-number:][:1]
+        # Those of the same time stay together, on the side that comes nearer to the number.
+        with_first, later = times[rest] >= first, times[rest] > first
+        is_held = later if 2 * number < with_first.sum() + later.sum() and later.any() else with_first
+        rest, splits[name] = rest[~is_held], rest[is_held]
+    return {"train": rest, **splits}
+
+
+def _complete(column: Column, setting: str, name: Key) -> list[Any]:
+    values = [value.item() if hasattr(value, "item") else value for value in column(name)]
+    for index, value in enumerate(values):
+        if value is None or value == "" or value != value:
+            raise DataError(f"data.{setting}: sample {index} has no {name}")
+    return values
+
+
+def _moments(texts: Sequence[str], name: Key) -> list[float]:
+    for read in (float, _seconds):
+        with suppress(ValueError):
+            return [read(text) for text in texts]
+    forms = "numbers, or dates such as 2026-12-31 or 2026-12-31 08:30"
+    raise DataError(f"data.time: {name} must hold {forms}, got {texts[0]!r}")
+
+
+def _seconds(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _weights(values: Sequence[Any], name: Key) -> Tensor:
+    try:
+        weights = torch.tensor(list(map(float, values)))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"data.weights: {name} must hold numbers of at least 0: {error}") from None
+    if (index := first_unfit((weights >= 0) & weights.isfinite())) is not None:
+        raise DataError(f"data.weights: sample {index} must have at least 0 as {name}, got {values[index]!r}")
+    return weights
