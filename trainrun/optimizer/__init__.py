@@ -20,4 +20,5 @@ from trainrun.optimizer.of_torch import (
     scaled_lr,
     sgd,
 )
+from trainrun.optimizer.per_module import ModuleOptimizers, per_module
 from trainrun.optimizer.sam import SAM, needs_closure, sam

@@ -39,6 +39,8 @@ class CompositeOptimizer(Optimizer):
         for part in self.parts:
             part.param_groups = [next(groups) for _ in part.param_groups]
             part.state = self.state
+            if isinstance(part, CompositeOptimizer):
+                part._share()
 
 
 class SAM(CompositeOptimizer):
