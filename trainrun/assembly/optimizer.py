@@ -40,13 +40,10 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
     for group in params:
         group["base_lr"] = group["lr"]
     if "base" in node and node["_target_"].startswith("trainrun."):
-        node["base"] = _inner_optimizer(make, model, "optimizer.base", node["base"], 1.0)
-    if "modules" in node and node["_target_"].startswith("trainrun."):
-        settings = make.settings["optimizer"]
-        node["modules"] = {
-            name: _inner_optimizer(make, model, f"optimizer.modules.{name}", wanted, lr_share(settings, name))
-            for name, wanted in node["modules"].items()
-        }
+        node["base"] = _inner_optimizer(make, model, "optimizer.base", node["base"])
+    if node["_target_"] == "trainrun.optimizer.per_module":
+        modules = {f"optimizer.modules.{name}": wanted for name, wanted in node["modules"].items()}
+        node["modules"] = {key[18:]: _inner_optimizer(make, model, key, modules[key]) for key in modules}
     skip_compiler_import()
     optimizer = make.at("optimizer", node, {"params": params, "model": model})
     if isinstance(optimizer, torch.optim.LBFGS) and len(optimizer.param_groups) > 1:
@@ -55,25 +52,16 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
 
 
 def _inner_optimizer(
-    make: Factory, model: nn.Module, path: str, wanted: Any, share: float
+    make: Factory, model: nn.Module, path: str, wanted: Any
 ) -> Callable[[Any, float, float], Any]:
-    """(params, lr, weight_decay) -> the optimizer that another one wraps, at `share` of its rates."""
+    """(params, lr, weight_decay) -> the optimizer that another one wraps."""
     node = _arguments(node_of("optimizer", wanted, path))
 
     def inner(params: Any, lr: float, weight_decay: float) -> Any:
-        for group in params if share != 1 else ():
-            group["lr"], group["base_lr"] = group["lr"] * share, group["base_lr"] * share
-        shared = {"lr": lr * share} | ({"weight_decay": weight_decay} if "weight_decay" in node else {})
+        shared = {"lr": lr} | ({"weight_decay": weight_decay} if "weight_decay" in node else {})
         return make.at(path, {**node, **shared}, {"params": params, "model": model})
 
     return inner
-
-
-def lr_share(optimizer: Settings, module: str) -> float:
-    """The learning rate of a module's own optimizer as a share of `optimizer.lr`."""
-    wanted = optimizer.get("modules", {}).get(module)
-    values = next((value for value in wanted.values() if isinstance(value, dict)), {}) if isinstance(wanted, dict) else {}
-    return float(values.get("lr", optimizer["lr"]) / optimizer["lr"])
 
 
 def _arguments(node: Settings) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 from torch.optim.lr_scheduler import LRScheduler
 
 from trainrun.assembly.factory import Factory, node_of
-from trainrun.assembly.optimizer import lr_share
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.scheduler import FromTorch
@@ -67,19 +66,12 @@ def schedule_over(make: Factory, pace: Pace, lr: float, maximize: bool) -> Calla
             asked = {key: offered[v[1:]] if str(v)[:1] == "@" else v for key, v in node.items()}
             return FromTorch(thing, lr, maximize, asked)
         planned = make.over(replace(pace, total_steps=total_steps))
-        modules = {
-            name: _of_module(planned, name, wanted, offered)
-            for name, wanted in call.get("modules", {}).items()
-        }
-        schedule: Schedule = planned.at("scheduler", call | ({"modules": modules} if modules else {}), offered)
+        node = dict(call)
+        for name, wanted in call.get("modules", {}).items():
+            path = f"scheduler.modules.{name}"
+            own = {key: value for key, value in node_of("scheduler", wanted, path).items() if key != "also"}
+            node["modules"] = node["modules"] | {name: planned.at(path, own, offered)}
+        schedule: Schedule = planned.at("scheduler", node, offered)
         return schedule
 
     return over
-
-
-def _of_module(make: Factory, name: str, wanted: Any, offered: Mapping[str, Any]) -> Schedule:
-    """The schedule of one module, whose learning rate may be its own."""
-    path, share = f"scheduler.modules.{name}", lr_share(make.settings["optimizer"], name)
-    node = {key: value for key, value in node_of("scheduler", wanted, path).items() if key != "also"}
-    schedule: Schedule = make.at(path, node, {**offered, "base_lr": offered["base_lr"] * share})
-    return schedule

@@ -107,7 +107,7 @@ SLOTS: dict[str, Slot] = {
     "loop": _slot("trainrun.loop", "trainrun.loop.Loop", f"step {_LIVE}", _LIVE, extras=_LOOP_EXTRAS),
     "loop.clip": _slot("trainrun.loop.step", "trainrun.loop.step.Clip", main="norm"),
     "loop.step": _slot("trainrun.loop.step trainrun.loop.adversarial", "", _STEP, _STEP),
-    "loop.probes": _slot("trainrun.loop.probes trainrun.loop.sample_grid", plain=(3,), named=True),
+    "loop.probes": _slot("trainrun.loop.probes", plain=(3,), named=True),
     "checkpoint": _slot("trainrun.checkpoint", "trainrun.checkpoint.Checkpoints", _CHECKPOINT, _CHECKPOINT),
     "sweep": _slot("trainrun.sweep", "trainrun.sweep.Sweep"),
     "hydra.sweeper": _slot("trainrun.sweep", "", _SEARCH, _SEARCH),

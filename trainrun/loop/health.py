@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 
 from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
-from trainrun.optimizer import ModuleOptimizers
 from trainrun.protocols import Step, StepResult, Window
 
 _ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of all inputs
@@ -28,10 +27,9 @@ def measure_health(step: Step, state: TrainState, window: Window) -> StepResult:
     """
     ratios, units = _Ratios(), _Units(state.model)
     with ExitStack() as opened:
-        own = isinstance(state.optimizer, ModuleOptimizers)  # a step may update one module at a time
-        for optimizer in state.optimizer.parts if own else [state.optimizer]:
-            opened.enter_context(optimizer.register_step_pre_hook(ratios.copy))
-            opened.enter_context(optimizer.register_step_post_hook(ratios.compare))
+        for part in getattr(state.optimizer, "modules", {}).values() or [state.optimizer]:
+            opened.enter_context(part.register_step_pre_hook(ratios.copy))
+            opened.enter_context(part.register_step_post_hook(ratios.compare))
         for module in units.names:
             opened.enter_context(module.register_forward_hook(units.look))
         result = step(state, window)

@@ -1,4 +1,4 @@
-"""A DCGAN for small pictures: a generator that makes them of noise, and a discriminator that scores them."""
+"""A DCGAN for small pictures: a generator makes them of noise, a discriminator scores them."""
 
 from __future__ import annotations
 
@@ -36,15 +36,6 @@ class GAN(nn.Module):
             *(nn.Conv2d(width, wide, 4, 2, 1, bias=norm == "none"), norm_2d(norm, wide), nn.LeakyReLU(0.2)),
             *(nn.Flatten(), nn.Linear(flat, 1)),
         )
-
-    @torch.no_grad()
-    def initialize(self) -> None:
-        """Draw weights from N(0, 0.02^2), those of norms from N(1, 0.02^2)."""
-        for name, parameter in self.named_parameters():
-            if name.endswith(".bias"):
-                nn.init.zeros_(parameter)
-            else:
-                nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.02)
 
     def draw(self, count: int) -> Tensor:
         """Generated pictures of new noise."""

@@ -20,5 +20,4 @@ from trainrun.optimizer.of_torch import (
     scaled_lr,
     sgd,
 )
-from trainrun.optimizer.per_module import ModuleOptimizers, per_module
-from trainrun.optimizer.sam import SAM, needs_closure, sam
+from trainrun.optimizer.sam import SAM, needs_closure, per_module, sam
