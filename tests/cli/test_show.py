@@ -484,7 +484,6 @@ def test_a_topic_by_another_name_is_answered_with_its_page(
 @pytest.mark.parametrize(
     ("word", "instead"),
     [
-        ("gan", "loop.step._target_"),
         ("PPO", "Stable-Baselines3"),
         ("newton", "optimizer=lbfgs"),
         ("k-fac", "gpauloski/kfac-pytorch"),

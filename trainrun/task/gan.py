@@ -149,9 +149,8 @@ class Adversarial:
         return metrics | ({"frechet": frechet(sums, num_samples)} if "real_sum" in sums else {})
 
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        """The discriminator's score, (N, 1)."""
-        scores: Tensor = model(self.scaled(inputs))
-        return scores
+        """Raises ConfigError: a generator has nothing to say of given pictures."""
+        raise ConfigError.of("task", "gan predicts nothing; trainrun.load(RUN).draw(16) draws pictures")
 
 
 def moments(features: Tensor, name: str) -> dict[str, Tensor]:
