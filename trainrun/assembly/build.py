@@ -46,7 +46,6 @@ from trainrun.regularization import kinds
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
-from trainrun.task.gan import Adversarial
 from trainrun.task.lightning import Lightning
 from trainrun.task.model_loss import ModelLoss, whole
 from trainrun.vocabulary.duration import Pace, parse, to_steps
@@ -172,8 +171,8 @@ def build(
         refuse_early_drops(state.schedule)
     state.stopper, state.data = _one_of(regularizers, kinds.Stopper), data.info.identity
     state.freezing, state.fitted = parameters.freezing(model, param_configs), data.fitted()
-    if isinstance(task, Adversarial):
-        state.features = task.features.to(runtime.device)
+    if hasattr(task, "fit") and isinstance(features := getattr(task, "features", None), nn.Module):
+        state.features = features.to(runtime.device)
     budget = parse(settings["budget"])
     parts = Parts(
         make=make,
