@@ -19,10 +19,9 @@ _DRAWS = {"discriminator": 0xD15C, "generator": 0x6E4E}  # so that each update d
 
 
 class AdversarialStep(Step):
-    """(state, window) -> StepResult of two networks, each with its own optimizer (optimizer=per_module).
+    """Every window updates the discriminator, every `task.discriminator_steps`-th one the generator after it.
 
-    Every window updates the discriminator, every `task.discriminator_steps`-th one the generator after
-    it. Loss and gradient norm are the discriminator's. The gradients are clipped apart.
+    Each has an optimizer of its own, and is clipped by itself. Loss and norm are the discriminator's.
     """
 
     def __call__(self, state: TrainState, window: Window) -> StepResult:
