@@ -76,8 +76,9 @@ def test_what_has_a_meaning_is_taken(words: tuple[str, ...]) -> None:
         ),
         ((GAN, "task.objective=lsgan"), "task.objective: must be dcgan or wgan_gp"),
         ((GAN, "task.discriminator_steps=0"), "task.discriminator_steps: must be"),
-        ((GAN, "task=classification"), r"loop.step: task=gan and its step .*\[experiment=gan\]"),
-        (("task=gan",), r"loop.step: task=gan and its step .*\[experiment=gan\]"),
+        ((GAN, "task=classification"), r"task: gan, its model and its step .*\[experiment=gan\]"),
+        (("model=gan",), r"task: gan, its model and its step .*\[experiment=gan\]"),
+        (("task=gan",), r"task: gan, its model and its step .*\[experiment=gan\]"),
         ((GAN, "loss=focal"), "loss: has no effect with task=gan"),
     ],
 )

@@ -68,7 +68,7 @@ def _arguments(node: Settings) -> dict[str, Any]:
     """The call, without what scales the learning rate."""
     arguments = {k: v for k, v in node.items() if k not in ("lr_scaling", "base_batch_size")}
     betas = arguments.get("betas")
-    return arguments | ({"betas": tuple(betas)} if isinstance(betas, list) else {})
+    return arguments | ({"betas": tuple(map(float, betas))} if isinstance(betas, list) else {})
 
 
 def weight_average_of(weight_average: WeightAverage | None, optimizer: Any) -> WeightAverage | None:

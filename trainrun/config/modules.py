@@ -35,8 +35,9 @@ def problems_of_gan(s: Mapping[str, Any], explicit: Collection[str]) -> Iterator
     """What a step of two networks cannot do, or does not read."""
     step, task = s["loop"]["step"]["_target_"], s["task"]["_target_"]
     is_ours, is_gan = step.endswith(".AdversarialStep"), task.endswith(".Adversarial")
-    if is_ours != is_gan and step.startswith("trainrun.") and task.startswith("trainrun."):
-        yield Problem("loop.step", "task=gan and its step of two networks need each other", "experiment=gan")
+    is_apart = is_ours != is_gan or (not is_gan and s["model"]["_target_"] == "trainrun.model.gan.GAN")
+    if is_apart and step.startswith("trainrun.") and task.startswith("trainrun."):
+        yield Problem("task", "gan, its model and its step of two networks need each other", "experiment=gan")
     if "task.gradient_penalty" in explicit and s["task"].get("objective") == "dcgan":
         yield Problem("task.gradient_penalty", "has no effect because task.objective is dcgan")
     if not is_ours:
