@@ -38,7 +38,7 @@ GUIDES = {  # topics that are no group
     "not-offered": "what this tool leaves to others",
 }
 TOPICS = (*GUIDES, "dials")
-_DATA = {"gpt": ["data=text"], "gan": ["task=gan"]}  # for a table of a model's layers; others take the default's
+_DATA = {"gpt": ["data=text"], "gan": ["task=gan"]}  # for a table of a model's layers; else the default
 _DIALS = "dials: what stands beside the groups, set as NAME=VALUE"
 # What other tools call a group.
 ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": "task", "callbacks": "loop"}
