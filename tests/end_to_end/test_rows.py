@@ -121,7 +121,7 @@ def test_a_row_works_as_printed(
 ) -> None:
     if row == "J7":
         small_cifar(tmp_path / "data")
-    if row in ("J1", "A15"):
+    if row in ("J1", "J5", "A15"):
         small_mnist(tmp_path / "data" / "MNIST")
         small_mnist(tmp_path / "data" / "FashionMNIST")
     if row == "K1":

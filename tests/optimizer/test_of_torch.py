@@ -17,7 +17,7 @@ from trainrun import optimizer
 from trainrun.vocabulary.errors import ConfigError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "optimizer"
-NEWER = {"lion", "muon", "own", "sam", "schedule_free"}  # tested beside this file
+NEWER = {"lion", "muon", "own", "per_module", "sam", "schedule_free"}  # tested beside this file
 OPTIONS = sorted({path.stem for path in CONF.glob("*.yaml")} - NEWER)
 Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 START = [1.0, -2.0, 0.5, 3.0]

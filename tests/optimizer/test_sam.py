@@ -12,6 +12,7 @@ from torch.optim import SGD, AdamW
 
 from trainrun import optimizer
 from trainrun.optimizer.sam import SAM, CompositeOptimizer
+from trainrun.vocabulary.errors import ConfigError
 
 
 def pair() -> list[torch.nn.Parameter]:
@@ -147,3 +148,91 @@ def test_what_needs_a_closure() -> None:
     assert optimizer.needs_closure(of_sgd(w, b, 0.1, False))
     assert optimizer.needs_closure(lbfgs)
     assert not optimizer.needs_closure(torch.optim.SGD([w]))
+
+
+class Three(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(3, 4), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.second(self.first(x).relu())
+        return out
+
+
+def by_module(model: nn.Module, **modules: Callable[..., torch.optim.Optimizer]) -> CompositeOptimizer:
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    rest = [p for p in model.parameters() if p.requires_grad and p.ndim == 1]
+    groups = [
+        {"params": params, "name": f"decay {decay:g}", "lr": 0.1, "base_lr": 0.1, "weight_decay": decay}
+        for params, decay in ((decayed, 0.1), (rest, 0.0))
+    ]
+    made = optimizer.per_module(groups, model, modules, 0.1, 0.1)
+    assert isinstance(made, CompositeOptimizer)
+    return made
+
+
+def sgd(groups: object, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    return SGD(groups, lr, momentum=0.9, weight_decay=weight_decay)  # type: ignore[arg-type]
+
+
+def adamw(groups: object, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    return AdamW(groups, lr, weight_decay=weight_decay)  # type: ignore[arg-type]
+
+
+def descend(model: nn.Module, step: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        model.zero_grad()
+        model(torch.ones(2, 3)).square().mean().backward()
+        step()
+
+
+def test_modules_train_as_with_optimizers_of_their_own() -> None:
+    ours, theirs = Three(), Three()
+    joint = by_module(ours, first=adamw, second=sgd)
+    descend(ours, joint.step, 5)
+    parts = [
+        [{"params": [p], "weight_decay": 0.1 * (p.ndim > 1)} for p in part.parameters()]
+        for part in (theirs.first, theirs.second)
+    ]
+    by_hand = [AdamW(parts[0], 0.1), SGD(parts[1], 0.1, momentum=0.9)]
+    descend(theirs, lambda: [part.step() for part in by_hand], 5)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)
+    names = [group["name"] for group in joint.param_groups]
+    assert names == ["first, decay 0.1", "first, decay 0", "second, decay 0.1", "second, decay 0"]
+    assert [group["module"] for group in joint.param_groups] == ["first", "first", "second", "second"]
+
+
+def test_one_module_is_stepped_alone_and_all_of_it_is_stored() -> None:
+    def muon(groups: object, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return CompositeOptimizer([adamw(groups, lr, weight_decay)])  # an optimizer of several, as muon is
+
+    straight, broken = Three(), Three()
+    joint = by_module(straight, first=muon, second=sgd)
+    second = copy.deepcopy(straight.second.state_dict())
+    descend(straight, joint.modules["first"].step, 3)
+    assert all(torch.equal(value, second[name]) for name, value in straight.second.state_dict().items())
+    descend(straight, joint.step, 3)
+
+    joint = by_module(broken, first=muon, second=sgd)
+    descend(broken, joint.modules["first"].step, 3)
+    stored = copy.deepcopy(joint.state_dict())
+    joint = by_module(broken, first=muon, second=sgd)
+    joint.load_state_dict(stored)
+    descend(broken, joint.step, 3)
+    for mine, other in zip(broken.parameters(), straight.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_modules_that_are_not_there_and_parameters_of_none_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"modules.third: the model has no such module; it has first, second"
+    ):
+        by_module(Three(), first=sgd, third=sgd)
+    with pytest.raises(ConfigError, match=r"optimizer.modules: leave second.0.weight without an optimizer"):
+        by_module(Three(), first=sgd)
+    frozen = Three()
+    frozen.second.requires_grad_(False)
+    assert list(by_module(frozen, first=sgd).modules) == ["first"]

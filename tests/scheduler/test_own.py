@@ -10,7 +10,10 @@ from curves import assert_same, factors, through_a_file, torch_curve
 from torch.optim import lr_scheduler as torch_schedulers
 
 from trainrun import scheduler
+from trainrun.assembly.build import build
 from trainrun.config.call import PlainFunction
+from trainrun.config.compose.composer import Composer
+from trainrun.loop.step import set_learning_rates
 from trainrun.scheduler import FromTorch
 from trainrun.scheduler.own import as_schedule
 from trainrun.vocabulary.errors import ConfigError
@@ -177,3 +180,23 @@ def test_the_adapter_takes_a_class_of_the_users_own() -> None:
 def test_a_wrong_torch_scheduler_is_a_config_error(name: str, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         scheduler.from_torch(1.0, False, name, arguments)
+
+
+def test_each_module_has_its_own_schedule() -> None:
+    words = ["model=mlp", "budget=10step", "optimizer=per_module", "optimizer.lr=0.1", "scheduler=per_module"]
+    words += ["optimizer.modules={body: adam, head: {nesterov: {momentum: 0.8}}}"]
+    words += ["parameters.rules={head.*: {lr: 3}}"]
+    words += ["scheduler.modules={body: {linear: {warmup: 2step}}, head: {step: {every: 30%, gamma: 0.5}}}"]
+    state = build(Composer().checked(words).settings).state
+    body, head = state.optimizer.param_groups
+    assert (body["name"], body["betas"], head["name"], head["momentum"]) == (
+        "body",
+        (0.9, 0.999),
+        "head",
+        0.8,
+    )
+    for update in range(10):
+        state.applied = update
+        set_learning_rates(state)
+        assert body["lr"] == pytest.approx(0.1 * ((update + 1) / 2 if update < 2 else 1 - (update - 2) / 8))
+        assert head["lr"] == pytest.approx(0.3 * 0.5 ** (update // 3))

@@ -81,6 +81,10 @@ def test_every_setting_has_the_class_that_is_written_here() -> None:
         ("augment.until", True),
         ("augment.flip", False),
         ("scheduler.also.optimizer.weight_decay", True),
+        ("optimizer.modules.generator", False),  # which optimizer, as opposed to its values
+        ("optimizer.modules.generator.adam.betas", True),
+        ("scheduler.modules.generator", True),
+        ("task.discriminator_steps", False),
         ("loss.teacher", False),
         ("precision", False),
         ("precision.init_scale", False),

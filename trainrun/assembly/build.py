@@ -175,6 +175,8 @@ def build(
         refuse_early_drops(state.schedule)
     state.stopper, state.data = _one_of(regularizers, kinds.Stopper), data.info.identity
     state.freezing, state.fitted = parameters.freezing(model, param_configs), data.fitted()
+    if hasattr(task, "fit") and isinstance(features := getattr(task, "features", None), nn.Module):
+        state.features = features.to(runtime.device)
     budget = parse(settings["budget"])
     parts = Parts(
         make=make,

@@ -44,7 +44,10 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
     for group in params:
         group["base_lr"] = group["lr"]
     if "base" in node and node["_target_"].startswith("trainrun."):
-        node["base"] = _base_optimizer(make, model, node["base"])
+        node["base"] = _inner_optimizer(make, model, "optimizer.base", node["base"])
+    if node["_target_"] == "trainrun.optimizer.per_module":
+        modules = {f"optimizer.modules.{name}": wanted for name, wanted in node["modules"].items()}
+        node["modules"] = {key[18:]: _inner_optimizer(make, model, key, modules[key]) for key in modules}
     skip_compiler_import()
     optimizer = make.at("optimizer", node, {"params": params, "model": model})
     if isinstance(optimizer, torch.optim.LBFGS) and len(optimizer.param_groups) > 1:
@@ -64,22 +67,24 @@ def configured(make: Factory, model: nn.Module, pace: Pace) -> tuple[Any, Rates,
     return optimizer, Rates(lr, lambda total_steps: schedule), f"{lr:g} of {type(optimizer).__name__}"
 
 
-def _base_optimizer(make: Factory, model: nn.Module, wanted: Any) -> Callable[[Any, float, float], Any]:
+def _inner_optimizer(
+    make: Factory, model: nn.Module, path: str, wanted: Any
+) -> Callable[[Any, float, float], Any]:
     """(params, lr, weight_decay) -> the optimizer that another one wraps."""
-    node = _arguments(node_of("optimizer", wanted, "optimizer.base"))
+    node = _arguments(node_of("optimizer", wanted, path))
 
-    def base(params: Any, lr: float, weight_decay: float) -> Any:
+    def inner(params: Any, lr: float, weight_decay: float) -> Any:
         shared = {"lr": lr} | ({"weight_decay": weight_decay} if "weight_decay" in node else {})
-        return make.at("optimizer.base", {**node, **shared}, {"params": params, "model": model})
+        return make.at(path, {**node, **shared}, {"params": params, "model": model})
 
-    return base
+    return inner
 
 
 def _arguments(node: Settings) -> dict[str, Any]:
     """The call, without what scales the learning rate."""
     arguments = {k: v for k, v in node.items() if k not in ("lr_scaling", "base_batch_size")}
     betas = arguments.get("betas")
-    return arguments | ({"betas": tuple(betas)} if isinstance(betas, list) else {})
+    return arguments | ({"betas": tuple(map(float, betas))} if isinstance(betas, list) else {})
 
 
 def weight_average_of(weight_average: WeightAverage | None, optimizer: Any) -> WeightAverage | None:

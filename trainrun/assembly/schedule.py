@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from trainrun.assembly.factory import Factory
+from trainrun.assembly.factory import Factory, node_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.scheduler import FromTorch
@@ -68,7 +68,13 @@ def schedule_over(make: Factory, pace: Pace, lr: float, maximize: bool) -> Calla
             node = {key: value for key, value in call.items() if key != "_target_"}
             asked = {key: offered[v[1:]] if str(v)[:1] == "@" else v for key, v in node.items()}
             return FromTorch(thing, lr, maximize, asked)
-        schedule: Schedule = make.over(replace(pace, total_steps=total_steps)).at("scheduler", call, offered)
+        planned = make.over(replace(pace, total_steps=total_steps))
+        node = dict(call)
+        for name, wanted in call.get("modules", {}).items():
+            path = f"scheduler.modules.{name}"
+            own = {key: value for key, value in node_of("scheduler", wanted, path).items() if key != "also"}
+            node["modules"] = node["modules"] | {name: planned.at(path, own, offered)}
+        schedule: Schedule = planned.at("scheduler", node, offered)
         return schedule
 
     return over

@@ -37,6 +37,7 @@ class TrainState:
     weight_average: WeightAverage | None = None
     stopper: Stopper | None = None
     numbers: ScheduledNumbers | None = None
+    features: nn.Module | None = None  # what a metric compares in, where it learns that from the data
     freezing: Freezing | None = None  # where anything is frozen; a function of the step
     data: dict[str, Any] = field(default_factory=dict)  # `DataInfo.identity`
     fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
@@ -158,7 +159,7 @@ class TrainState:
     def _stateful(self) -> dict[str, Any]:
         """The parts that store themselves, by their names in a checkpoint."""
         parts = {"model": self.model, "precision": self.precision, "meter": self.meter}
-        parts |= {"averager": self.weight_average, "stopper": self.stopper}
+        parts |= {"averager": self.weight_average, "stopper": self.stopper, "features": self.features}
         return {name: part for name, part in parts.items() if part is not None}
 
     def _check(self, parts: Mapping[str, Any]) -> None:
@@ -279,5 +280,5 @@ def _misfits(ours: Any, stored: Any, path: str = "") -> Iterator[str]:
 _LATER = ("target_notation",)  # fitted by tables since they know notations; without it numbers are plain
 _UNKNOWN = ("best", "best_step", "stop_reason", "rolled_back_to")  # at first, and again after a rollback
 _PARTS = {"model", "optimizer", "schedule", "precision", "weight_average", "stopper", "numbers", "freezing"}
-_PARTS |= {"data", "fitted", "position", "meter"}
+_PARTS |= {"data", "fitted", "position", "meter", "features"}
 _COUNTERS = tuple(field.name for field in fields(TrainState) if field.name not in _PARTS)

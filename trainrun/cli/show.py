@@ -26,6 +26,7 @@ GUIDES = {  # topics that are no group
     "new": "a project of your own, and the files that `trainrun new` writes",
     "python": "your own model, data set, loss and task; trainrun in a script or notebook",
     "finetuning": "pretrained networks on your own pictures: frozen parts, small rates, LoRA",
+    "gan": "two networks in turn, a step or an optimizer for each of your own; a VAE",
     "export": "predictions, and weights for other programs",
     "failures": "kills, numbers that are not finite, and too little memory",
     "gpus": "several GPUs, on one machine or more",
@@ -37,7 +38,7 @@ GUIDES = {  # topics that are no group
     "not-offered": "what this tool leaves to others",
 }
 TOPICS = (*GUIDES, "dials")
-_DATA = {"gpt": ["data=text"]}  # for a table of a model's layers; others take the default's
+_DATA = {"gpt": ["data=text"], "gan": ["task=gan"]}  # for a table of a model's layers; else the default
 _DIALS = "dials: what stands beside the groups, set as NAME=VALUE"
 # What other tools call a group.
 ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": "task", "callbacks": "loop"}

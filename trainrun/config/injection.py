@@ -106,7 +106,7 @@ SLOTS: dict[str, Slot] = {
     ),
     "loop": _slot("trainrun.loop", "trainrun.loop.Loop", f"step {_LIVE}", _LIVE, extras=_LOOP_EXTRAS),
     "loop.clip": _slot("trainrun.loop.step", "trainrun.loop.step.Clip", main="norm"),
-    "loop.step": _slot("trainrun.loop.step", "", _STEP, _STEP),
+    "loop.step": _slot("trainrun.loop.step trainrun.loop.adversarial", "", _STEP, _STEP),
     "loop.probes": _slot("trainrun.loop.probes", plain=(3,), named=True),
     "checkpoint": _slot("trainrun.checkpoint", "trainrun.checkpoint.Checkpoints", _CHECKPOINT, _CHECKPOINT),
     "sweep": _slot("trainrun.sweep", "trainrun.sweep.Sweep"),
@@ -131,4 +131,6 @@ def slot_of(path: str) -> Slot | None:
         return SLOTS[head]
     if path.startswith("scheduler.also.") and path.endswith(".by"):
         return SLOTS["scheduler"]
+    if path.startswith(("optimizer.modules.", "scheduler.modules.")):
+        return SLOTS[head]
     return SLOTS.get("init" if head == "parameters" and path.endswith(".init") else path)

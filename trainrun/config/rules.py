@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from trainrun.config.diagnose import NO_EFFECT, misfit_option
+from trainrun.config.modules import problems_of_gan, problems_of_modules
 from trainrun.config.overrides import Override
 from trainrun.config.paths import groups
 from trainrun.config.scheduled_numbers import problems_of_also
@@ -391,5 +392,5 @@ _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
     *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
     *(_monitor_mode, _averages_and_dropout, _parameter_rules, _lora, _smoothing, _packages, _also),
-    _configure_optimizers,
+    *(_configure_optimizers, problems_of_modules, problems_of_gan),
 )

@@ -54,9 +54,8 @@ _RENAMED = (
 # Options that do not exist for a reason.
 _NOT_OFFERED = {
     "optimizer": ("newton", "kfac", "k-fac", "shampoo", "natural_gradient"),
-    "model": ("gan", "dcgan", "wgan"),
-    "task": ("gan", "ppo", "dqn", "dpo", "grpo", "rlhf"),
-    "experiment": ("gan", "ppo", "dqn"),
+    "task": ("ppo", "dqn", "dpo", "grpo", "rlhf"),
+    "experiment": ("ppo", "dqn"),
 }
 REFUSED: dict[tuple[str, str], tuple[str, str | None]] = {
     (group, name): (f"is not offered; see trainrun show {name}", None)

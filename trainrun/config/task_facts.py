@@ -20,6 +20,7 @@ TASK_LOSSES = {
     "masked_lm": ("cross_entropy",),
     "model_loss": (),  # the model brings its own
     "lightning": (),
+    "gan": (),
 }
 
 

@@ -111,6 +111,8 @@ class Evaluator:
         """Evaluate weights on a split. Raises DataError where inputs are why the loss is not a number."""
         began = time.perf_counter()
         data, sums = self.windows.data, dict[str, Tensor]()
+        if state.features is not None:
+            self.task.fit(data)  # type: ignore[attr-defined]  # what its metric compares in
         batches, interruptible = shared_batches(data, split), self.signals.interruptible
         try:
             metrics = evaluate(kept.model, self.task, batches, state.precision, interruptible, sums.update)

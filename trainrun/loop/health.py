@@ -27,8 +27,9 @@ def measure_health(step: Step, state: TrainState, window: Window) -> StepResult:
     """
     ratios, units = _Ratios(), _Units(state.model)
     with ExitStack() as opened:
-        opened.enter_context(state.optimizer.register_step_pre_hook(ratios.copy))
-        opened.enter_context(state.optimizer.register_step_post_hook(ratios.compare))
+        for part in getattr(state.optimizer, "modules", {}).values() or [state.optimizer]:
+            opened.enter_context(part.register_step_pre_hook(ratios.copy))
+            opened.enter_context(part.register_step_post_hook(ratios.compare))
         for module in units.names:
             opened.enter_context(module.register_forward_hook(units.look))
         result = step(state, window)

@@ -45,6 +45,14 @@ class SplitBatches:
         return iter(self.data.eval_batches(self.split))
 
 
+class SampleGrid:
+    """A probe of generators: `samples`, 8 x 8 pictures of the same noise at every evaluation."""
+
+    def __call__(self, model: Any, batches: Any, step: int) -> dict[str, Any]:
+        lines = model.draw(64).unflatten(0, (8, 8)).permute(2, 0, 3, 1, 4)
+        return {"samples": (lines.flatten(1, 2).flatten(2, 3) + 1) / 2}  # from (C, row, H, column, W)
+
+
 def run_probes(probes: Sequence[Probe], state: TrainState, data: Data) -> Probed:
     """Give each probe the evaluated weights and the validation split, and collect what they return.
 

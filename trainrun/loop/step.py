@@ -116,7 +116,7 @@ class Step:
             forward = None if syncs_batch_norm(state.model) else passes.forward
             report = locate_nonfinite(state.model, changed, result.norm, forward)
             result = replace(result, finding=report)
-        self._account(state, window, result)
+        self.account(state, window, result)
         return result
 
     def count(self, step: int, micro: int) -> int:
@@ -144,7 +144,8 @@ class Step:
             raise ConfigError.of("task", text)
         return self._names
 
-    def _account(self, state: TrainState, window: Window, result: StepResult) -> None:
+    def account(self, state: TrainState, window: Window, result: StepResult) -> None:
+        """Count the step, and move the state on to the next window."""
         state.precision.record(result.applied)
         state.skipped_in_a_row = 0 if result.applied else state.skipped_in_a_row + 1
         if result.applied:
@@ -163,7 +164,7 @@ class WindowGradients:
         self.step, self.state, self.window = step, state, window
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         num_samples = float(sum(len(batch) for batch in window))
-        counts = ranks.total({"": num_samples, **_total([step.task.count(batch) for batch in window])})
+        counts = ranks.total({"": num_samples, **total([step.task.count(batch) for batch in window])})
         self.num_samples, self.counts = int(counts.pop("")), counts
 
     def gradients(self) -> tuple[Tensor, StepResult]:
@@ -185,7 +186,7 @@ class WindowGradients:
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
             sums.append(outcome.sums)
             loss = loss + share.detach()
-        loss, parts = self._over_ranks(loss, {"terms": _total(terms), "sums": _total(sums)})
+        loss, parts = self._over_ranks(loss, {"terms": total(terms), "sums": total(sums)})
         penalties: dict[str, Tensor] = {}
         for name, penalty in self.step.penalties.items():
             value = penalty.penalty(state.model)
@@ -297,8 +298,10 @@ def set_learning_rates(state: TrainState) -> None:
     """Set each group's learning rate, momentum where the schedule has one, and what else is scheduled."""
     if state.numbers is not None:
         state.numbers.set(state.applied, state.total_steps)
-    factor, momentum = state.schedule(state.applied)
+    shared, by_module = state.schedule(state.applied), getattr(state.schedule, "modules", {})
     for group in state.optimizer.param_groups:
+        own = by_module.get(group.get("module"))
+        factor, momentum = own(state.applied) if own else shared
         group["lr"] = group["base_lr"] * factor * state.lr_factor
         if momentum is None:
             continue
@@ -308,8 +311,8 @@ def set_learning_rates(state: TrainState) -> None:
             group["momentum"] = momentum
 
 
-def _total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Key by key, the sum over micro-batches."""
+def total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Add up, key by key, the sum over micro-batches."""
     total: dict[str, Any] = dict(parts[0]) if parts else {}
     for part in parts[1:]:
         for name, value in part.items():

@@ -21,4 +21,4 @@ from trainrun.optimizer.of_torch import (
     sgd,
 )
 from trainrun.optimizer.own import configure_optimizers
-from trainrun.optimizer.sam import SAM, needs_closure, sam
+from trainrun.optimizer.sam import SAM, needs_closure, per_module, sam

@@ -1,4 +1,4 @@
-"""Optimizers made of others: several as one, and SAM, any of them at the worst point nearby."""
+"""Optimizers made of others: several as one, each for a module, and SAM, at the worst point nearby."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from trainrun.optimizer.of_torch import Params
+from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import NonNegative, Positive
 
 
 class CompositeOptimizer(Optimizer):
-    """Several optimizers of different parameters as one; they share its groups and its state."""
+    """Several optimizers of different parameters as one; they share its groups and its state.
 
-    def __init__(self, parts: Sequence[Optimizer]) -> None:
+    `modules` are those of named modules, which a step of one's own may update one at a time.
+    """
+
+    def __init__(self, parts: Sequence[Optimizer], names: Sequence[str] = ()) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})
-        self.parts = list(parts)
+        self.parts, self.modules = list(parts), dict(zip(names, parts, strict=False))
         for part in parts:
             self.defaults |= part.defaults
         self._share()
@@ -39,6 +44,35 @@ class CompositeOptimizer(Optimizer):
         for part in self.parts:
             part.param_groups = [next(groups) for _ in part.param_groups]
             part.state = self.state
+            if isinstance(part, CompositeOptimizer):
+                part._share()
+
+
+def per_module(
+    params: Params,
+    model: nn.Module,
+    modules: dict[str, Callable[[Params, float, float], Optimizer]],
+    lr: Positive,
+    weight_decay: NonNegative,
+) -> Optimizer:
+    """Each module of the model by its name, such as `generator`, with the optimizer that is named for it."""
+    children, owners = dict(model.named_modules()), dict[Any, str]()
+    for name in modules:
+        if name not in children:
+            known = ", ".join(child for child, _ in model.named_children())
+            raise ConfigError.of(f"optimizer.modules.{name}", f"the model has no such module; it has {known}")
+        owners |= dict.fromkeys(children[name].parameters(), name)
+    if left := [n for n, p in model.named_parameters() if p.requires_grad and p not in owners]:
+        text = f"leave {left[0]} without an optimizer; name its module, too, or freeze it"
+        raise ConfigError.of("optimizer.modules", text)
+    parts: dict[str, Optimizer] = {}
+    for name, make in modules.items():
+        shares = [(group, [p for p in group["params"] if owners[p] == name]) for group in params]
+        groups = [{**group, "params": own, "module": name} for group, own in shares if own]
+        for group in groups:  # by these names the log has the learning rates
+            group["name"] = name if len(groups) == 1 else f"{name}, {group['name']}"
+        parts[name] = make(groups, lr, weight_decay)
+    return CompositeOptimizer([*parts.values()], [*parts])
 
 
 class SAM(CompositeOptimizer):

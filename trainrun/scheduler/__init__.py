@@ -23,5 +23,5 @@ from trainrun.scheduler.closed_form import (
     step,
     wsd,
 )
-from trainrun.scheduler.own import FromTorch, from_torch
+from trainrun.scheduler.own import FromTorch, from_torch, per_module
 from trainrun.scheduler.reduce_on_plateau import Plateau, plateau

@@ -1,9 +1,10 @@
-"""Schedules from elsewhere: the user's function of step or progress, and torch.optim.lr_scheduler."""
+"""Schedules of a module each, of the user's function of step or progress, of torch.optim.lr_scheduler."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from trainrun.config.call import PlainFunction
 from trainrun.config.suggest import did_you_mean
-from trainrun.protocols import ObservingSchedule
+from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.vocabulary.errors import ConfigError
 
 # State of ReduceLROnPlateau that comes from the metrics it observed.
@@ -39,6 +40,21 @@ class OwnSchedule:
             text = f"{name} must return the learning rate's factor, such as 0.5, got {got}"
             raise ConfigError.of("scheduler", f"{text} at step {update}") from None
         return number, None if momentum is None else float(momentum)
+
+
+@dataclass(frozen=True)
+class ModuleSchedules:
+    """`modules` have a schedule each; where one learning rate is shown it is the first's."""
+
+    modules: Mapping[str, Schedule]
+
+    def __call__(self, update: int) -> tuple[float, float | None]:
+        return next(iter(self.modules.values()))(update)
+
+
+def per_module(modules: dict[str, Schedule]) -> ModuleSchedules:
+    """A schedule for each module that optimizer=per_module names."""
+    return ModuleSchedules(modules)
 
 
 def as_schedule(scheduler: Any, total_steps: int) -> Any:

@@ -199,6 +199,8 @@ def _new_run(run_dir: Path, overrides: Sequence[str]) -> list[str]:
 
 def change_class(key: str) -> str:
     """Whether another value of a setting is `free` on resume, `takes effect`, or makes another `identity`."""
+    if key.startswith("optimizer.modules.") and key.count(".") == 2:
+        return "identity"  # which optimizer it is, whose state another cannot take
     if _is(key, FREE):
         return "free"
     return "takes effect" if _is(key, TAKES_EFFECT) else "identity"

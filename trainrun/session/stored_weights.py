@@ -64,6 +64,8 @@ def load_weights(parts: Parts, choice: CheckpointChoice) -> str:
         raise ResumeError(f"checkpoint: {choice.path} {problem}")
     weights = reader.load_eval_weights(parts.state.model, choice.path, stored)
     parts.state.check_fitted(stored)
+    if parts.state.features is not None:
+        parts.state.features.load_state_dict(stored["features"])
     parts.data.restore(stored["fitted"])
     return weights
 
