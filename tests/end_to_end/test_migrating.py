@@ -23,6 +23,39 @@ SPLITS = (("train", 256), ("val", 64))
 LIT = ("model._target_=lit.Classifier", "budget=3ep", "init=default")
 
 
+ROWS = """
+from types import SimpleNamespace
+from torch import nn
+from torch.utils.data import Dataset
+
+
+def listed():
+    return [{"input_ids": [i % 5, i % 2, 1], "mask": [1, 1, 1], "labels": i % 2} for i in range(60)]
+
+
+class Tokens(Dataset):
+    def __init__(self):
+        self.rows = listed()
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(5, 8), nn.Linear(24, 2)
+
+    def forward(self, input_ids=None, labels=None):
+        logits = self.head(self.embed(input_ids).flatten(1))
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SimpleNamespace(loss=loss, logits=logits)
+"""
+
+
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path) -> Path:
     for name, text in files_of("migrating").items():
@@ -124,6 +157,17 @@ def test_what_a_module_logs_is_the_accuracy_and_chooses_the_weights(command: Com
     assert [line["loss"] for line in logged] == pytest.approx([line["loss"] for line in built_in], rel=1e-4)
     best = json.loads((project / "run/status.json").read_text())["best"]
     assert best["metrics"]["acc"] == max(line["acc"] for line in logged)
+
+
+def test_rows_in_a_list_are_a_data_set(command: Command, project: Path) -> None:
+    """Such as a table of Hugging Face, which has a length and rows by number, and no torch in it."""
+    (project / "rows.py").write_text(ROWS)
+    words = ("data=dataset", "task=model_loss", "model._target_=rows.Classifier", "logger=none")
+    for name in ("listed", "Tokens"):
+        fit = ("batch_size=8", "optimizer.lr=0.1", "budget=10ep", f"run_dir={name}")
+        command(*words, f"data.train._target_=rows.{name}", *fit)
+    assert evaluations(project, "listed")[-1]["loss"] < 0.05  # the second token is the class
+    assert evaluations(project, "listed") == evaluations(project, "Tokens")
 
 
 @pytest.mark.parametrize(

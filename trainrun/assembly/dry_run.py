@@ -105,10 +105,11 @@ def _try(parts: Parts, batches: Iterable[Batch], monitor: Monitor | None) -> Non
     task, state = parts.task, parts.state
     with torch.inference_mode():
         sums, collected = collect(state.model, task, batches, state.precision)
-    curves = task.summarize(sums["sums"], sums["samples"]["n"])
     if task.own_metrics:
         curves = own_metrics(task, collected, task.metric_modes)
         _refuse_values_per_sample(task, collected, curves)
+    else:
+        curves = task.summarize(sums["sums"], sums["samples"]["n"])
     if monitor and monitor.name not in (*task.metric_modes, *curves):
         available = ", ".join(f"val/{name}" for name in (*task.metric_modes, *curves))
         raise MetricError(f"monitor: there is no val/{monitor.name}; there are {available}")
