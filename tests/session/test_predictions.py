@@ -89,6 +89,8 @@ def test_a_task_of_ones_own_has_its_outputs() -> None:
     task = Own([], CrossEntropy(None, ()), info)
     heads, row = table(task, info, torch.tensor([[1.0, 2.0]]), None, [])
     assert (heads, row) == (["index", "predicted_0", "predicted_1"], ["10", "1", "2"])
+    heads, row = table(task, info, torch.tensor([[1.0, 2.0]]), torch.tensor([1]), [])
+    assert (heads, row) == (["index", "target", "predicted_0", "predicted_1"], ["10", "1", "1", "2"])
     with pytest.raises(ConfigError, match=r"own predicts \(1, 2, 3\), which is no table"):
         table(task, info, torch.zeros(1, 2, 3), None, [])
 

@@ -99,14 +99,14 @@ def _try_once(parts: Parts, squashes: _Squashes) -> None:
         if misfit := _misfit(parts, other):
             inputs = f"{_shown(other.inputs)}, those of the training split {_shown(batch.inputs)}"
             raise DataError(f"data.{split}: its inputs are {inputs}: the model {misfit[0]}") from misfit[1]
-    if parts.task.own_metrics:
+    if parts.task.own_metrics or (parts.monitor and parts.monitor.name not in parts.task.metric_modes):
         _try_metrics(parts)
     if ranks.size() > 1:
         _check_shares(data, seed)
 
 
 def _try_metrics(parts: Parts) -> None:
-    """The user's own metrics on each split that will be evaluated.
+    """The user's own metrics, or those that his task logs, on each split that will be evaluated.
 
     Raises ConfigError naming the metric that fails, and for a monitor that is none of their curves.
     """
@@ -169,9 +169,12 @@ def _try(parts: Parts, batches: Iterable[Batch], monitor: Monitor | None) -> Non
     """Raises MetricError, also where the monitor is not among the curves."""
     task, state = parts.task, parts.state
     with torch.inference_mode():
-        _, collected = collect(state.model, task, batches, state.precision)
-    curves = own_metrics(task, collected, task.metric_modes)
-    _refuse_values_per_sample(task, collected, curves)
+        sums, collected = collect(state.model, task, batches, state.precision)
+    if task.own_metrics:
+        curves = own_metrics(task, collected, task.metric_modes)
+        _refuse_values_per_sample(task, collected, curves)
+    else:
+        curves = task.summarize(sums["sums"], sums["samples"]["n"])
     if monitor and monitor.name not in (*task.metric_modes, *curves):
         available = ", ".join(f"val/{name}" for name in (*task.metric_modes, *curves))
         raise MetricError(f"monitor: there is no val/{monitor.name}; there are {available}")

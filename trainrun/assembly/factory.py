@@ -50,7 +50,7 @@ class Factory:
         """
         slot = slot_of(path)
         if slot is None:
-            raise ConfigError.of(path, "no call has a place here")
+            raise ConfigError.of(path, "no call has a place here; make the object in a function of yours")
         arguments = {key: self._in_steps(node["_target_"], path, key, value) for key, value in node.items()}
         with nullcontext() if path.partition(".")[0] == "data" else self.seeded(path):
             return call(arguments, path, slot, offered or {}, self.trust, self.stored)

@@ -23,6 +23,7 @@ GUIDES = {  # topics that are no group
     "files": "what a run leaves in its folder; resume, loggers, exit codes",
     "sweeps": "many runs from one line: values, searches, where the jobs run",
     "batches": "dict samples, masks, padding; models that return their loss; LightningModules",
+    "migrating": "a project with a loop of its own, of Lightning or of Transformers, moved here",
     "new": "a project of your own, and the files that `trainrun new` writes",
     "python": "your own model, data set, loss and task; trainrun in a script or notebook",
     "finetuning": "pretrained networks on your own pictures: frozen parts, small rates, LoRA",

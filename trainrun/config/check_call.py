@@ -32,7 +32,7 @@ def check_call(node: Mapping[str, Any], path: str, trust: Trust) -> Iterator[Pro
     """Problems of one `{_target_, **arguments}`."""
     slot = slot_of(path)
     if slot is None:
-        yield Problem(f"{path}._target_", "no call has a place here")
+        yield Problem(f"{path}._target_", "no call has a place here; make the object in a function of yours")
         return
     target = node["_target_"]
     if problem := _target_problem(target, f"{path}._target_", slot, trust):

@@ -49,7 +49,7 @@ def _slot(modules: str, bases: str = "", offers: str = "", reserved: str = "", *
 
 NAMED = _slot("trainrun.data")  # of `data.collate` and `data.sampler`: names rather than calls
 _LOADING = ("num_workers", "balanced", "inputs", "targets", "collate", "sampler", "group", "time", "weights")
-_DATASET = _slot("trainrun.data", "torch.utils.data.Dataset")
+_DATASET = _slot("trainrun.data", "torch.utils.data.Dataset", adapter="trainrun.data.prepared.as_dataset")
 _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model", "params")
 
 SLOTS: dict[str, Slot] = {

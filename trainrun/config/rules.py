@@ -14,6 +14,7 @@ from trainrun.config.overrides import Override
 from trainrun.config.paths import groups
 from trainrun.config.scheduled_numbers import problems_of_also
 from trainrun.config.show import option
+from trainrun.config.signature import constant_of
 from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
 from trainrun.config.tree import ReadableSettings, leaves, until_faulty
@@ -260,7 +261,9 @@ def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 def _monitor(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     monitor = s["monitor"]
     name = re.sub(r"^((val|valid|validation|test|train|training)[/_.-])?", "", monitor)
-    metrics = [] if s["task"].get("metrics") else list(metrics_of(_target(s, "task")))
+    task = _target(s, "task")
+    may_have_more = s["task"].get("metrics") or constant_of(task, "logs_more")
+    metrics = [] if may_have_more else list(metrics_of(task))
     better = name if not metrics or name in metrics else nearest(name, metrics)
     fix = f"monitor=val/{better}" if better else None
     if not monitor.startswith("val/"):

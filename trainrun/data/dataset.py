@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -207,8 +207,8 @@ class DatasetData:
             order = epoch_order(indices, seed, position.epoch, self.classes)
             if self.sampler:
                 order = self.sampler(indices, seed, position.epoch)
-            parts = list(micro_batches(order, position, batch_spec))
-            wanted = [part if len(part) else order[:1] for part, _ in parts]  # none cannot be stacked
+            parts, ahead = tee(micro_batches(order, position, batch_spec))
+            wanted = (part if len(part) else order[:1] for part, _ in ahead)  # none cannot be stacked
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))
             for (part, after), batch in zip(parts, loaded, strict=True):
                 inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
@@ -247,10 +247,11 @@ class DatasetData:
             )
         return Samples(read_batches(file, self.info.input_shape, self.eval_batch_size, self.device))
 
-    def _load(self, dataset: Dataset[Any], parts: list[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
+    def _load(self, dataset: Dataset[Any], parts: Iterable[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
+        parts, ahead = tee(parts)
         loader = DataLoader(
             Seeded(dataset, seed),
-            batch_sampler=[part.tolist() for part in parts],
+            batch_sampler=(part.tolist() for part in ahead),
             num_workers=self.num_workers,
             collate_fn=collate_of(dataset),
             worker_init_fn=_prepare_worker,

@@ -19,6 +19,7 @@ from trainrun.data.samples import (
     collate,
     describe_error,
     size_of,
+    source_of,
     stream,
     typed,
 )
@@ -32,7 +33,7 @@ class _Prepared:
     """What both kinds of dataset share: samples are read by `form`, all other attributes are the user's."""
 
     def __init__(self, dataset: Dataset[Any], form: SampleForm | None, collate: Collate) -> None:
-        self.unprepared, self.form, self.collate_prepared = dataset, form, collate
+        self.unprepared, self.form, self.collate_prepared = source_of(dataset), form, collate
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "unprepared":  # while a loader process unpickles it
@@ -49,6 +50,12 @@ class Prepared(_Prepared, Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         sample = self.unprepared[index]
         return sample if self.form is None else self.form(sample, f"sample {index}")
+
+
+def as_dataset(samples: Any) -> Any:
+    """Wrap what has a length and samples by number, as a list or a table of Hugging Face, as a Dataset."""
+    is_plain = all(hasattr(samples, name) for name in ("__len__", "__getitem__"))
+    return Prepared(samples, None, collate) if is_plain and not isinstance(samples, Dataset) else samples
 
 
 class PreparedStream(_Prepared, IterableDataset[Any]):

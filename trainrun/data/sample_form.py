@@ -93,6 +93,8 @@ def _form_of_single(
 
 def _keys(sample: Any) -> list[Key] | None:
     """The names or places of a sample's entries; None for a sample without any."""
+    if type(sample) is tuple and len(sample) > 1:  # the commonest, read for every sample
+        return list(range(len(sample)))
     if isinstance(sample, Mapping):
         return list(sample)
     if dataclasses.is_dataclass(sample) and not isinstance(sample, type):

@@ -180,6 +180,8 @@ def _single(tensor: Tensor) -> Tensor:
 
 def _numbers(part: Any) -> Any:
     """Convert a list or tuple of plain numbers to a tensor, in dicts, too; leave anything else as it is."""
+    if isinstance(part, (Tensor, int, float, str)):  # the commonest, at no cost
+        return part
     if isinstance(part, Mapping):
         return {key: _numbers(value) for key, value in part.items()}
     if isinstance(part, InputParts):

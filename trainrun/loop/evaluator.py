@@ -40,7 +40,8 @@ def monitor_of(settings: Mapping[str, Any], info: DataInfo, task: TaskProtocol) 
         return None
     name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     modes = dict(task.metric_modes)
-    if name not in modes and name.partition("/")[0] not in task.own_metrics:
+    is_own = name.partition("/")[0] in task.own_metrics or getattr(task, "logs_more", False)
+    if name not in modes and not is_own:
         available = ", ".join(f"val/{metric}" for metric in (*modes, *task.own_metrics))
         fix = "monitor=val/loss" if "loss" in modes else None
         raise ConfigError.of("monitor", f"the task has no metric {name}; there are {available}", fix)

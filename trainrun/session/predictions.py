@@ -66,15 +66,14 @@ class Labels:
 class Values:
     """Numbers, (N, K): of a regression in the targets' own units, of a task of one's own as it gives them."""
 
-    def __init__(self, count: int) -> None:
-        ends = [""] if count == 1 else [f"_{index}" for index in range(count)]
-        self.targets = [f"target{end}" for end in ends]
-        self.heads = [f"predicted{end}" for end in ends]
+    def __init__(self, count: int, num_targets: int) -> None:
+        self.targets, self.heads = _columns("target", num_targets), _columns("predicted", count)
 
     def predicted(self, outputs: Tensor) -> Rows:
         return [[_number(value) for value in row] for row in outputs.tolist()]
 
-    true = predicted
+    def true(self, targets: Tensor) -> Rows:
+        return self.predicted(targets[:, None] if targets.ndim == 1 else targets)
 
 
 def rows_of(
@@ -134,11 +133,15 @@ def _kind(task: TaskProtocol, info: DataInfo, outputs: Tensor) -> Classes | Labe
     if isinstance(task, Multilabel):
         return Labels(info)
     if isinstance(task, Regression):
-        return Values(info.num_targets)
+        return Values(info.num_targets, info.num_targets)
     if outputs.ndim != 2:
         text = f"{type(task).__name__.lower()} predicts {tuple(outputs.shape)}, which is no table"
         raise ConfigError.of("predict", f"{text}; take the model itself, trainrun.load(RUN)")
-    return Values(outputs.shape[1])
+    return Values(outputs.shape[1], info.num_targets if info.kind in ("values", "labels") else 1)
+
+
+def _columns(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
 
 
 def _names(info: DataInfo) -> tuple[str, ...]:

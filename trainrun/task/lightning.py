@@ -43,6 +43,7 @@ class Lightning:
 
     kinds: ClassVar[tuple[str, ...]] = ("whole",)
     metric_modes: Mapping[str, str] = {"loss": "min"}
+    logs_more: ClassVar[bool] = True  # metrics of further names, which only a batch tells
     own_metrics: Mapping[str, Any] = {}
 
     def __init__(self, info: DataInfo) -> None:

@@ -29,6 +29,7 @@ class ModelLoss:
 
     kinds: ClassVar[tuple[str, ...]] = ("whole",)
     metric_modes: Mapping[str, str] = {"loss": "min"}
+    logs_more: ClassVar[bool] = True  # metrics of further names, which only a batch tells
     own_metrics: Mapping[str, Any] = {}
 
     def __init__(self, info: DataInfo, ignore_index: int) -> None:
@@ -69,7 +70,7 @@ class ModelLoss:
 
     def predict(self, model: nn.Module, inputs: Any) -> Tensor:
         """The logits, or the first tensor that is no loss, (N, ...)."""
-        outputs = _outputs_in(model(inputs))
+        outputs = outputs_in(model(inputs))
         if outputs is None:
             raise ConfigError.of("task", "model_loss cannot predict: the model returns nothing but its loss")
         return outputs[:, None] if outputs.ndim == 1 else outputs
@@ -104,7 +105,8 @@ def whole(batch: Batch) -> Any:
     return batch.inputs if batch.targets is None else InputParts((batch.inputs, batch.targets))
 
 
-def _outputs_in(returned: Any) -> Tensor | None:
+def outputs_in(returned: Any) -> Tensor | None:
+    """The logits, or the first tensor that is no loss, in what a model returned."""
     if isinstance(returned, Tensor):
         return None if _is_loss(returned) else returned
     if (logits := getattr(returned, "logits", None)) is not None:

@@ -6,13 +6,15 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from trainrun.config.call import PlainFunction
 from trainrun.protocols import Batch, DataInfo, Outcome
 from trainrun.task.base import Task
+from trainrun.task.model_loss import outputs_in
+from trainrun.vocabulary.errors import ConfigError
 
 _MODES = {"loss": "min", "accuracy": "max", "f1_macro": "max", "r2": "max", "mae": "min", "rmse": "min"}
 
@@ -20,7 +22,8 @@ _MODES = {"loss": "min", "accuracy": "max", "f1_macro": "max", "r2": "max", "mae
 class OwnTask(Task):
     """A function of (model, batch) that returns loss and metrics: means, or one value per sample."""
 
-    kinds = ("classes", "labels", "values", "tokens", "other")
+    kinds = ("classes", "labels", "values", "tokens", "step_classes", "step_values", "other")
+    logs_more: ClassVar[bool] = True  # metrics of further names, which only a batch tells
 
     def __init__(self, function: PlainFunction, loss: Any, info: DataInfo) -> None:
         super().__init__([], loss, info)
@@ -45,6 +48,13 @@ class OwnTask(Task):
         sums = {name: value.mean() * len(batch) for name, value in result.items()}
         loss = sums.pop("loss")
         return Outcome({"loss": loss}, {name: value.detach() for name, value in sums.items()})
+
+    def predict(self, model: nn.Module, inputs: Any) -> Tensor:
+        """What the model returns, of several tensors the first."""
+        outputs = outputs_in(model(inputs))
+        if outputs is None:
+            raise ConfigError.of("task", "cannot predict: the model returns no outputs")
+        return outputs
 
 
 def as_task(task: Any, loss: Any, info: DataInfo) -> Any:
