@@ -12,6 +12,7 @@ from trainrun.config.task_facts import metric_modes
 from trainrun.report.compare import ComparedRun, best_of, differing, record, stored, table
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
+from trainrun.task.gan import Adversarial
 from trainrun.task.language_model import LanguageModel
 from trainrun.task.masked_lm import MaskedLM
 from trainrun.task.multilabel import Multilabel
@@ -88,7 +89,7 @@ def test_many_runs_stand_in_blocks_that_fit(width: int, tmp_path: Path) -> None:
 
 def test_which_way_is_better_is_what_the_tasks_say() -> None:
     modes: dict[str, str] = {}
-    for task in (Binary, Classification, LanguageModel, MaskedLM, Multilabel, Regression):
+    for task in (Adversarial, Binary, Classification, LanguageModel, MaskedLM, Multilabel, Regression):
         modes |= task.metric_modes
     modes |= {"top5": "max", "mean_iou": "max"}  # of more than five classes, of those of pixels
     assert modes == metric_modes()
