@@ -15,7 +15,9 @@ from trainrun import scheduler
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "scheduler"
-OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))
+OPTIONS = sorted(
+    path.stem for path in CONF.glob("*.yaml") if path.stem != "per_module"
+)  # others, for modules
 SHAPED = [option for option in OPTIONS if not option.startswith("warmup_") and option != "torch"]
 LENGTHS = [1, 2, 3, 7, 100, 1000]
 Curve = list[tuple[float, float]]
