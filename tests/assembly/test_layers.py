@@ -13,9 +13,13 @@ def make() -> nn.Module:
     return nn.Sequential(body, nn.Flatten(), nn.Linear(8 * 4 * 4, 5))
 
 
+def rows_of(model: nn.Module, inputs: torch.Tensor) -> list[list[str]]:
+    return layer_rows(model, lambda: model(inputs))
+
+
 def test_shapes_and_sizes_by_hand() -> None:
     conv, norm, head = 8 * 3 * 9 + 8, 2 * 8, 128 * 5 + 5
-    assert layer_rows(make(), torch.zeros(2, 3, 4, 4)) == [
+    assert rows_of(make(), torch.zeros(2, 3, 4, 4)) == [
         ["0.0", "Conv2d", "8 x 4 x 4", str(conv)],
         ["0.1", "BatchNorm2d", "8 x 4 x 4", str(norm)],
         ["0.2", "Sequential", "8 x 4 x 4", ""],  # what lies in it is too deep to be shown
@@ -27,14 +31,14 @@ def test_shapes_and_sizes_by_hand() -> None:
 
 
 def test_the_first_of_several_outputs_is_shown() -> None:
-    assert layer_rows(nn.LSTM(3, 4, batch_first=True), torch.zeros(2, 5, 3))[-1][2] == "5 x 4"
+    assert rows_of(nn.LSTM(3, 4, batch_first=True), torch.zeros(2, 5, 3))[-1][2] == "5 x 4"
 
 
 def test_the_model_is_left_as_it_was() -> None:
     model = make()
     model[0].eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    layer_rows(model, torch.randn(2, 3, 4, 4))
+    rows_of(model, torch.randn(2, 3, 4, 4))
     assert [m.training for m in model] == [False, True, True]
     assert not any(m._forward_hooks for m in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -42,6 +46,6 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_compiled_layers_are_listed_too() -> None:
     model = make()
-    expected = layer_rows(model, torch.zeros(2, 3, 4, 4))
+    expected = rows_of(model, torch.zeros(2, 3, 4, 4))
     model.compile(backend="eager")
-    assert layer_rows(model, torch.zeros(2, 3, 4, 4)) == expected
+    assert rows_of(model, torch.zeros(2, 3, 4, 4)) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,19 @@ def test_a_model_that_brings_its_loss_learns_as_by_hand(
         assert last["loss_box"] == pytest.approx(last["loss"] / 4)
     if model == "lit.Lit":
         assert 0 < evaluations(project)[-1]["mae"] < 1
+
+
+def test_a_module_without_forward_is_checked_and_listed_layer_by_layer(
+    command: Callable, project: Path
+) -> None:
+    (project / "lit.py").write_text(
+        LIT.replace("def forward(self, x)", "def ahead(self, x)").replace("self(", "self.ahead(")
+    )
+    given = ("task=lightning", "model._target_=lit.Lit", "data.train._target_=mine.Pairs")
+    said = command(*OWN, *PLAIN, *given, "budget=2step", "-v").err
+    assert re.search(r"layer +Linear +1 +4\n", said)
+    done = command("check", *OWN[:2], *PLAIN, *given)
+    assert "fails" not in done.err + done.out
 
 
 def test_every_way_to_evaluate_calls_a_modules_own_test_step(command: Callable, project: Path) -> None:

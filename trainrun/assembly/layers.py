@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import BatchSpec, Position
+from trainrun.runtime.machine import seeded
 from trainrun.terminal.layout import columns
 
 if TYPE_CHECKING:
@@ -17,37 +19,40 @@ if TYPE_CHECKING:
 _DEEPEST = 2  # names of up to so many parts: what lies deeper is counted with what it lies in
 
 
-def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
+def layer_rows(model: nn.Module, run: Callable[[], object]) -> list[list[str]]:
     """(name, kind, shape of its output for one sample, parameters) of each layer that ran.
 
-    In the order in which they came to their end, the model itself last. `inputs` are a batch, (N, ...).
+    In the order in which they came to their end, the model itself last. `run` calls the model on a batch.
     The model is left as it was. A layer that is part of another shown is counted there too.
     """
-    rows: list[list[str]] = []
+    rows: dict[str, list[str]] = {}  # one that runs more often is listed once
 
     def note(name: str, module: nn.Module, _: Any, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
         shape = " x ".join(map(str, first.shape[1:])) if isinstance(first, Tensor) else ""
         count = sum(p.numel() for p in module.parameters())
-        rows.append([name or "whole", type(module).__name__, shape, f"{count:,}" if count else ""])
+        rows[name] = [name or "whole", type(module).__name__, shape, f"{count:,}" if count else ""]
 
     shown = [(name, module) for name, module in model.named_modules() if name.count(".") < _DEEPEST]
     hooks = [module.register_forward_hook(partial(note, name)) for name, module in shown]
     modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # for compiled layers call no hooks
-            model.eval()(inputs)
+            model.eval()
+            run()
     finally:
         for handle in hooks:
             handle.remove()
         for module, was_training in modes:
             module.training = was_training
-    return rows
+    return list(rows.values())
 
 
 def table(parts: Parts) -> list[str]:
     """A run's layers: what each gives for one sample, and its parameters. Nothing is drawn or changed."""
     batch = next(parts.data.train_batches(Position(), BatchSpec(2, 1), parts.settings["seed"]))
-    rows = layer_rows(parts.state.model, batch.inputs)
+    model = parts.state.model
+    with seeded(0):  # of a task that draws
+        rows = layer_rows(model, lambda: parts.task(model, batch))
     title = f"Layers for {parts.info.name}, with what each gives for one sample"
     return [title, "", *columns(rows, ["layer", "kind", "output", "parameters"])]
