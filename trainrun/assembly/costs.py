@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from trainrun.assembly.factory import Settings
+from trainrun.assembly.factory import Settings, option_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.optimizer.memory import state_bytes
 
 
 def memory(settings: Settings, state: TrainState) -> str:
     """`1.6 MB: 0.4 of weights, 0.4 of gradients, 0.8 of adamw`; activations are known only by running."""
-    name = str(settings["optimizer"]["_target_"]).rpartition(".")[2]
+    name = option_of(settings["optimizer"])
     optimizer_bytes = state_bytes(state.optimizer)
     trained = sum(p.nbytes for p in state.model.parameters() if p.requires_grad)
     parts = {"weights": _size(state.model), "gradients": trained}

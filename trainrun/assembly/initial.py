@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.assembly.factory import Factory, Settings, node_of
+from trainrun.assembly.factory import Factory, Settings, node_of, option_of
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.init import LSUV, Fitting, Init, fitted_layers
 from trainrun.model.pretrained import preprocessing_of
@@ -59,7 +59,7 @@ def preprocessing_for(settings: Settings, is_taken: bool) -> Preprocessing | Non
     model = settings["model"]
     preprocessing = preprocessing_of(model, settings["init_from"]) if is_taken else None
     if not is_taken and model.get("preprocessing") not in (None, "auto"):
-        name = settings["data"]["_target_"].rpartition(".")[2]
+        name = option_of(settings["data"])
         text = f"has no effect on data={name}; data=imagefolder takes it, others data.normalize=imagenet"
         raise ConfigError.of("model.preprocessing", text, "model.preprocessing=auto")
     return preprocessing

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from trainrun.assembly.factory import option_of
 from trainrun.check.context import CheckContext, loss_of
 from trainrun.check.depth import Level, levels
-from trainrun.check.finding import CheckSection, option_of
+from trainrun.check.finding import CheckSection
 from trainrun.config.tree import value_at
 from trainrun.init import LAYERS, NORMS
 from trainrun.terminal.table import laid_out
@@ -126,7 +127,7 @@ def _ratio(a: float, b: float) -> float:
 
 def _deeper(settings: Mapping[str, Any]) -> list[str]:
     """What lets a signal pass through many layers, of what the model has."""
-    if option_of(settings, "init") != "auto":
+    if option_of(settings["init"]) != "auto":
         return ["init=auto"]
     saturates = value_at(settings, "model.activation") in ("sigmoid", "tanh")
     fixes = ["model.activation=relu"] if saturates else []
@@ -137,7 +138,7 @@ def _new_init(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     """The override that gives usual weights, or what to do where the settings are not to blame."""
     if any("init" in rule for rule in (value_at(settings, "parameters.rules") or {}).values()):
         return ("parameters.rules={}",), ""
-    if option_of(settings, "init") != "auto":
+    if option_of(settings["init"]) != "auto":
         return ("init=auto",), ""
     advice = "begin with random weights of about 1 / sqrt(inputs) and biases of 0"
     return (), f"the model's own code sets them: {advice}"

@@ -87,11 +87,7 @@ class Evaluator:
         if missing := {monitor.name, followed} - metrics.keys():
             raise MetricError(f"monitor: the metrics of step {state.step} have no {' and no '.join(missing)}")
         value, loss = metrics[monitor.name], metrics["loss"]
-        is_best = state.is_better(value, loss, monitor.maximize)
         state.rank(value, loss, monitor.maximize, max(1, self.checkpoints.keep_best))
-        if is_best:
-            state.best, state.best_step = value, state.step
-            state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none
         if observe := getattr(state.schedule, "observe", None):
             observe(metrics[followed])
         goal = self.stop_at
@@ -104,7 +100,7 @@ class Evaluator:
             epoch=self.windows.epoch(state.position),
             train={"loss": totals.loss} | self.train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
-            is_best=is_best,
+            is_best=state.best_step == state.step,
             seconds=time.perf_counter() - began,
         )
 
