@@ -153,9 +153,9 @@ def _numbers(parts: Parts) -> list[tuple[str, str]]:
     if numbers is None:
         return []
     if total is None:
-        return [("scheduled", ", ".join(numbers.also))]
+        return [("scheduled", ", ".join(numbers.put))]
     values = [numbers.at(update, total) for update in _updates(total)]
-    return [("scheduled", f"{key} {_drawn([value[key] for value in values])}") for key in numbers.also]
+    return [("scheduled", f"{key} {_drawn([value[key] for value in values])}") for key in numbers.put]
 
 
 def _updates(total: int) -> Sequence[int]:
@@ -206,9 +206,8 @@ def _frozen(parts: Parts) -> list[tuple[str, str]]:
     if frozen:
         until = f"; {sum(held):,} of them until {node['unfreeze_at']}, then trained" if held else ""
         until = f", until {node['unfreeze_at']}, then trained" if sum(held) == sum(frozen) else until
-        lines.append(
-            ("frozen", f"{sum(frozen):,} parameters and the running statistics of their layers{until}")
-        )
+        text = f"{sum(frozen):,} parameters and the running statistics of their layers{until}"
+        lines.append(("frozen", text))
     if lora := node.get("lora"):
         adapters = sum(math.prod(c.shape) for c in parts.param_configs if is_adapter(c.name))
         lines.append(("lora", f"{adapters:,} parameters in adapters of rank {lora['rank']}"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from trainrun.protocols import Schedule
 
@@ -25,16 +24,13 @@ class Course:
 class ScheduledNumbers:
     """Sets numbers before each step. Each is a function of the update alone, so nothing is stored.
 
-    `also` names the numbers, `over` plans their courses for a run of any length, `put` sets them.
+    `over` plans their courses for a run of any length, `put` sets them, both by their names.
     """
 
     def __init__(
-        self,
-        also: dict[str, Any],
-        over: Callable[[int], Mapping[str, Course]],
-        put: Mapping[str, Callable[[float], None]],
+        self, over: Callable[[int], Mapping[str, Course]], put: Mapping[str, Callable[[float], None]]
     ) -> None:
-        self.also, self.over, self.put = also, over, put
+        self.over, self.put = over, put
         self._total = 0
         self._courses: Mapping[str, Course] = {}
 
