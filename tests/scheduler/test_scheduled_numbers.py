@@ -24,7 +24,7 @@ def test_a_number_starts_and_ends_exactly_and_follows_the_formula_between() -> N
 
 def test_setting_calls_each_number_with_its_value_and_a_longer_run_is_planned_anew() -> None:
     values: list[float] = []
-    numbers = ScheduledNumbers(course, {"a.b": values.append})
+    numbers = ScheduledNumbers({"a.b": "cosine"}, course, {"a.b": values.append})
     numbers.set(5, 10)
     numbers.set(5, 20)
     numbers.set(5, 10)

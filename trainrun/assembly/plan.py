@@ -16,7 +16,6 @@ from trainrun.assembly.factory import option_of
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.loop.evaluator import Monitor
 from trainrun.parameters.lora import is_adapter
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import DataInfo, ObservingSchedule
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 8  # restarts, and weights that are initialised: what fits a line, or a screen
 _POINTS = 60  # of the learning rate's curve
+_UNMONITORED = "nothing: there is no validation split, the last weights are kept"
 _MOST_GROUPS = 4  # in one line
 _MOST_LAYERS = 6  # named beside the model; -v shows all
 
@@ -55,7 +55,7 @@ def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
         ("compute", _compute(parts)),
         ("memory", costs.memory(parts.settings, parts.state)),
         ("saves", costs.checkpoints(parts.settings, parts.state)),
-        ("monitor", _monitored(parts.monitor)),
+        ("monitor", str(parts.monitor or _UNMONITORED)),
         *_stops(parts.state.stopper),
         *cautions(parts),
     )
@@ -153,9 +153,9 @@ def _numbers(parts: Parts) -> list[tuple[str, str]]:
     if numbers is None:
         return []
     if total is None:
-        return [("scheduled", ", ".join(numbers.put))]
+        return [("scheduled", ", ".join(numbers.also))]
     values = [numbers.at(update, total) for update in _updates(total)]
-    return [("scheduled", f"{key} {_drawn([value[key] for value in values])}") for key in numbers.put]
+    return [("scheduled", f"{key} {_drawn([value[key] for value in values])}") for key in numbers.also]
 
 
 def _updates(total: int) -> Sequence[int]:
@@ -263,12 +263,6 @@ def _compute(parts: Parts) -> str:
         return f"{runtime.device}, {precision}, {threads}{loading}"
     where = f"{batch_spec.num_ranks} ranks on {runtime.device.type}, each with {threads}"
     return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}"
-
-
-def _monitored(monitor: Monitor | None) -> str:
-    if monitor is None:
-        return "nothing: there is no validation split, the last weights are kept"
-    return f"val/{monitor.name} ({'max' if monitor.maximize else 'min'})"
 
 
 def _stops(stopper: Stopper | None) -> list[tuple[str, str]]:

@@ -65,7 +65,7 @@ def scheduled_numbers(parts: Parts) -> ScheduledNumbers | None:
     for key, course in over(total).items():
         for update in (0, total // 2, total - 1):
             _check_range(make, key, course(update), update)
-    return ScheduledNumbers(over, put)
+    return ScheduledNumbers(also, over, put)
 
 
 def _check_range(make: Factory, key: str, value: float, update: int) -> None:

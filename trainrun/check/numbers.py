@@ -148,7 +148,7 @@ def evaluation(context: CheckContext) -> CheckSection:
     if parts.monitor is None:
         return section
     name = parts.monitor.name
-    section.lines.append(("monitor", f"val/{name} ({'max' if parts.monitor.maximize else 'min'})"))
+    section.lines.append(("monitor", str(parts.monitor)))
     if math.isfinite(metrics.get(name, math.nan)):
         return section
     got = metrics.get(name, "none")

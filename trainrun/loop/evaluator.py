@@ -33,6 +33,10 @@ class Monitor:
     name: str
     maximize: bool
 
+    def __str__(self) -> str:
+        """`val/accuracy (max)`."""
+        return f"val/{self.name} ({'max' if self.maximize else 'min'})"
+
 
 def monitor_of(settings: Mapping[str, Any], info: DataInfo, task: TaskProtocol) -> Monitor | None:
     """The metric that decides, and which way is better. Raises ConfigError for one that will not exist."""

@@ -45,9 +45,6 @@ class OwnBatchChange(BatchChange):
 
     function: PlainFunction
 
-    def check(self, info: DataInfo) -> None:
-        """Accept any data: the function's needs are unknown."""
-
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         torch.default_generator.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
         if len(self.function.needs) == 1:

@@ -50,7 +50,7 @@ def _numbers(parts: Parts) -> dict[str, list[float]]:
         return {}
     total = parts.state.total_steps
     values = [numbers.at(update, total) for update in range(total)]
-    return {key: [value[key] for value in values] for key in numbers.put}
+    return {key: [value[key] for value in values] for key in numbers.also}
 
 
 def picture(schedules: Rates, numbers: Rates, file: Path) -> None:

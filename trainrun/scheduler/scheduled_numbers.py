@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from trainrun.protocols import Schedule
 
@@ -24,13 +25,16 @@ class Course:
 class ScheduledNumbers:
     """Sets numbers before each step. Each is a function of the update alone, so nothing is stored.
 
-    `over` plans their courses for a run of any length, `put` sets them, both by their names.
+    `also` names the numbers, `over` plans their courses for a run of any length, `put` sets them.
     """
 
     def __init__(
-        self, over: Callable[[int], Mapping[str, Course]], put: Mapping[str, Callable[[float], None]]
+        self,
+        also: dict[str, Any],
+        over: Callable[[int], Mapping[str, Course]],
+        put: Mapping[str, Callable[[float], None]],
     ) -> None:
-        self.over, self.put = over, put
+        self.also, self.over, self.put = also, over, put
         self._total = 0
         self._courses: Mapping[str, Course] = {}
 
