@@ -26,8 +26,9 @@ class ModelChange(ABC):
 class BatchChange(ABC):
     """Changes every training batch; its draws come from `generator` alone."""
 
-    def check(self, info: DataInfo) -> None:  # noqa: B027
-        """Raise ConfigError where targets of this kind cannot be changed; one of the user's takes any."""
+    @abstractmethod
+    def check(self, info: DataInfo) -> None:
+        """Raise ConfigError where targets of this kind cannot be changed."""
 
     @abstractmethod
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch: ...
@@ -42,6 +43,10 @@ class Mixing(BatchChange):
 class _OneOf(BatchChange):
     def __init__(self, changes: Sequence[Mixing]) -> None:
         self.changes = changes
+
+    def check(self, info: DataInfo) -> None:
+        for change in self.changes:
+            change.check(info)
 
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         drawn = int(torch.randint(len(self.changes), (1,), generator=generator))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,11 +16,11 @@ from trainrun.protocols import Batch, DataInfo
 from trainrun.regularization.kinds import BatchChange, ModelChange, Penalty
 
 
-@dataclass(eq=False)
 class OwnPenalty(Penalty):
     """A function of the model that returns what is added to the loss."""
 
-    function: PlainFunction
+    def __init__(self, function: PlainFunction) -> None:
+        self.function = function
 
     def penalty(self, model: nn.Module) -> Tensor:
         result = self.function(model)
@@ -29,21 +29,24 @@ class OwnPenalty(Penalty):
         return result.reshape(())
 
 
-@dataclass(eq=False)
 class OwnModelChange(ModelChange):
     """A function of the model that returns nothing and changes it."""
 
-    function: PlainFunction
+    def __init__(self, function: PlainFunction) -> None:
+        self.function = function
 
     def change_model(self, model: nn.Module) -> None:
         self.function(model)
 
 
-@dataclass(eq=False)
 class OwnBatchChange(BatchChange):
     """A function of (inputs, targets) that returns both, or of a Batch that returns one."""
 
-    function: PlainFunction
+    def __init__(self, function: PlainFunction) -> None:
+        self.function = function
+
+    def check(self, info: DataInfo) -> None:
+        """Accept any data: the function's needs are unknown."""
 
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         torch.default_generator.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
