@@ -132,9 +132,8 @@ class BCEWithLogits(Loss):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         _require_alike(outputs, targets)
         weight = self.pos_weight
-        return F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weight, reduction="none").mean(
-            1
-        )
+        losses = F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weight, reduction="none")
+        return losses.mean(1)
 
 
 class Elementwise(Loss):

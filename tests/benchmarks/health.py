@@ -10,12 +10,13 @@ import statistics
 import time
 from itertools import islice
 
+from torch.utils._pytree import tree_leaves
+
 from trainrun.assembly.build import build
 from trainrun.config.compose.composer import Composer
 from trainrun.loop.health import measure_health
 from trainrun.loop.step import Clip, Policy, Step
 from trainrun.protocols import Position
-from trainrun.task.metrics import leaves
 
 WINDOW, PAIRS, BAR = 50, 60, 1.02
 WORDS = ["data=synthetic", "data.shape=[1,28,28]", "model=cnn", "budget=100ep", "runtime.threads=1"]
@@ -31,13 +32,14 @@ def main() -> None:
         began = time.process_time()
         if is_measured:
             result = measure_health(step, parts.state, [batch])
-            assert [float(value) for value in leaves(result.health)]  # reads them, as a log does
+            assert [float(value) for value in tree_leaves(result.health)]  # reads them, as a log does
         else:
             step(parts.state, [batch])
         if count >= 10:  # warm
             times[is_measured].append(time.process_time() - began)
     plain, looked = statistics.median(times[False]), statistics.median(times[True])
-    print(f"a step of {parts.cut.window} pictures takes {plain * 1e3:.1f} ms, measured {looked * 1e3:.1f} ms")
+    size = parts.batch_spec.window
+    print(f"a step of {size} pictures takes {plain * 1e3:.1f} ms, measured {looked * 1e3:.1f} ms")
     share = 1 + (looked / plain - 1) / WINDOW
     print(f"with one of {WINDOW} measured {share:.4f} of the time without; wanted: at most {BAR}")
 

@@ -74,8 +74,8 @@ class Parts:
     clip: Clip
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
-    plan: tuple[tuple[str, str], ...]
     weights: Weights | None  # that it started from
+    plan: tuple[tuple[str, str], ...] = ()
     teacher: tuple[Path, str] | None = None  # the checkpoint that it learns from, and its hash
 
     @property
@@ -177,7 +177,6 @@ def build(
     state.freezing, state.fitted = parameters.freezing(model, param_configs), data.fitted()
     if hasattr(task, "fit") and isinstance(features := getattr(task, "features", None), nn.Module):
         state.features = features.to(runtime.device)
-    budget = parse(settings["budget"])
     parts = Parts(
         make=make,
         runtime=runtime,
@@ -191,10 +190,9 @@ def build(
         probes=probes_of(make, monitor is not None),
         state=state,
         clip=make.at("loop.clip", settings["loop"]["clip"]),
-        budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
+        budget=None if pace.total_steps else ClockBudget(parse(settings["budget"]).seconds, rates.over),
         rates=rates,
         weights=weights,
-        plan=(),
     )
     state.numbers = scheduled_numbers(parts)
     tried = _follow_run(task, model, state) + try_parts(parts)

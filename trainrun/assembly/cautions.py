@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from trainrun.assembly.costs import listed
-from trainrun.assembly.factory import Settings
+from trainrun.assembly.factory import Settings, option_of
 from trainrun.model.attention import Attention
 from trainrun.model.layers import DropPath
 from trainrun.scheduler import Plateau
@@ -58,7 +58,7 @@ def _tiny_batches(parts: Parts) -> Iterator[str]:
 
 
 def _no_warm_up(parts: Parts) -> Iterator[str]:
-    warmup, name = parts.settings["scheduler"].get("warmup"), _scheduler(parts)
+    warmup, name = parts.settings["scheduler"].get("warmup"), option_of(parts.settings["scheduler"])
     attends = any(isinstance(m, (Attention, nn.MultiheadAttention)) for m in parts.state.model.modules())
     if isinstance(parts.state.schedule, Configured):
         return
@@ -103,7 +103,7 @@ def _late_drops(parts: Parts) -> Iterator[str]:
 
 def _ends_high(parts: Parts) -> Iterator[str]:
     """A schedule that goes up and down, and ends on the way."""
-    name, total = _scheduler(parts), parts.state.total_steps
+    name, total = option_of(parts.settings["scheduler"]), parts.state.total_steps
     if name not in ("one_cycle", "cyclic", "wsd"):
         return
     factors = [parts.state.schedule(total * point // _POINTS)[0] for point in range(_POINTS + 1)]
@@ -128,10 +128,6 @@ def _whole_cycles(scheduler: Settings, total: int, pace: Pace) -> str:
         pairs.append((ends_high, abs(count - near), rise, fall))
     *_, rise, fall = min(pairs)
     return f"scheduler.up={rise}step" + ("" if scheduler["down"] is None else f" scheduler.down={fall}step")
-
-
-def _scheduler(parts: Parts) -> str:
-    return str(parts.settings["scheduler"]["_target_"]).rpartition(".")[2]
 
 
 def _noisy_curvature(parts: Parts) -> Iterator[str]:

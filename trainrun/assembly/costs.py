@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from trainrun.assembly.factory import Settings
+from trainrun.assembly.factory import Settings, option_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.optimizer.memory import state_bytes
+
+_SHOWN = 4  # names in a line
 
 
 def memory(settings: Settings, state: TrainState) -> str:
     """`1.6 MB: 0.4 of weights, 0.4 of gradients, 0.8 of adamw`; activations are known only by running."""
-    name = str(settings["optimizer"]["_target_"]).rpartition(".")[2]
+    name = option_of(settings["optimizer"])
     optimizer_bytes = state_bytes(state.optimizer)
     trained = sum(p.nbytes for p in state.model.parameters() if p.requires_grad)
     parts = {"weights": _size(state.model), "gradients": trained}
@@ -39,6 +41,12 @@ def checkpoints(settings: Settings, state: TrainState) -> str:
 def listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def first_of(names: Sequence[str]) -> str:
+    """`a, b, c, d and 3 more`."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def megabytes(size: int) -> str:

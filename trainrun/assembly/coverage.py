@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from trainrun.assembly.build import Parts
+from trainrun.assembly.factory import option_of
 
 
 def coverage(parts: Parts) -> str:
     """One line per parameter: name, shape, group, learning rate, decay, init."""
     rates = {p: group["base_lr"] for group in parts.state.optimizer.param_groups for p in group["params"]}
     weights = dict(parts.state.model.named_parameters())
-    default = str(parts.settings["init"]["_target_"]).rpartition(".")[2]
+    default = option_of(parts.settings["init"])
     rows = [("parameter", "shape", "group", "lr", "decay", "init")]
     for config in parts.param_configs:
         lr = "frozen" if config.frozen else f"{rates.get(weights[config.name], 0):.3g}"

@@ -17,7 +17,14 @@ from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import describe_error, describe_value
-from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect, evaluate, own_metrics
+from trainrun.loop.evaluate import (
+    MetricError,
+    OutputsAndTargets,
+    collect,
+    evaluate,
+    evaluation_mode,
+    own_metrics,
+)
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.probes import ProbeError, run_probes
 from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
@@ -111,15 +118,13 @@ def _try_metrics(parts: Parts) -> None:
     Raises ConfigError naming the metric that fails, and for a monitor that is none of their curves.
     """
     splits = [name for name in ("val", "test") if parts.info.sizes.get(name) != 0] or ["train"]
-    parts.state.model.eval()
     try:
-        for split in splits:
-            _try_on_split(parts, split, parts.monitor if split == "val" else None)
+        with evaluation_mode(parts.state.model):
+            for split in splits:
+                _try_on_split(parts, split, parts.monitor if split == "val" else None)
     except MetricError as error:
         key, _, text = str(error).partition(": ")
         raise ConfigError.of(key, text) from error.__cause__
-    finally:
-        parts.state.model.train()
 
 
 def _try_monitor(parts: Parts, name: str) -> None:
@@ -201,9 +206,8 @@ def _refuse_values_per_sample(
 def _misfit(parts: Parts, batch: Batch) -> tuple[str, Exception] | None:
     """What a model fails with on this batch, in words and as it was raised; None where it does not."""
     task, state = parts.task, parts.state
-    state.model.eval()
     try:
-        with torch.no_grad(), state.precision.autocast():
+        with evaluation_mode(state.model), torch.no_grad(), state.precision.autocast():
             task(state.model, batch)
         return None
     except Exception as error:
@@ -216,8 +220,6 @@ def _misfit(parts: Parts, batch: Batch) -> tuple[str, Exception] | None:
             text += f"; inputs are {kind}: where they are numbers, give floats in the data set"
         inputs = f"inputs of {_shown(batch.inputs)}, with {task.num_outputs} outputs wanted"
         return f"fails on {inputs}: {text}", error
-    finally:
-        state.model.train()
 
 
 def _shown(inputs: Any) -> str:

@@ -80,6 +80,11 @@ class Factory:
             raise ConfigError.of(key, str(error)) from None
 
 
+def option_of(node: Settings) -> str:
+    """What a call is named: `sigmoid_net` of `my_pkg.sigmoid_net`."""
+    return str(node["_target_"]).rpartition(".")[2]
+
+
 def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:
     """What stands for a call: an option's name, `{option: {argument: value}}`, or the call itself."""
     if isinstance(wanted, Mapping) and "_target_" in wanted:

@@ -7,15 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.assembly.factory import Factory, Settings, node_of
+from trainrun.assembly.costs import first_of
+from trainrun.assembly.factory import Factory, Settings, node_of, option_of
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.init import LSUV, Fitting, Init, fitted_layers
 from trainrun.model.pretrained import preprocessing_of
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.protocols import BatchSpec, Data, Position, Preprocessing
 from trainrun.vocabulary.errors import ConfigError
-
-_SHOWN = 4  # parameters named in the plan
 
 
 def initialize(
@@ -50,7 +49,7 @@ def initialize(
         lines.append(_set_anew(model, set(ruled)))
     if ruled:  # `parameters.rules sets head.weight by xavier_uniform`
         names = [f"{name} by {next(iter(i)) if isinstance(i, Mapping) else i}" for name, i in ruled.items()]
-        lines.append(f"parameters.rules sets {_shown(names)}")
+        lines.append(f"parameters.rules sets {first_of(names)}")
     return tuple(zip(("init", ""), lines, strict=False))
 
 
@@ -59,7 +58,7 @@ def preprocessing_for(settings: Settings, is_taken: bool) -> Preprocessing | Non
     model = settings["model"]
     preprocessing = preprocessing_of(model, settings["init_from"]) if is_taken else None
     if not is_taken and model.get("preprocessing") not in (None, "auto"):
-        name = settings["data"]["_target_"].rpartition(".")[2]
+        name = option_of(settings["data"])
         text = f"has no effect on data={name}; data=imagefolder takes it, others data.normalize=imagenet"
         raise ConfigError.of("model.preprocessing", text, "model.preprocessing=auto")
     return preprocessing
@@ -107,9 +106,4 @@ def _set_anew(model: nn.Module, ruled: set[str]) -> str:
     filled = {id(parameter) for layer in layers for parameter in layer.parameters(recurse=False)}
     rest = [name for name, p in model.named_parameters() if id(p) not in filled and name not in ruled]
     text = f"{len(layers)} layer{'' if len(layers) == 1 else 's'} set anew"
-    return f"{text}; kept as the model made them: {_shown(rest)}" if rest else text
-
-
-def _shown(texts: list[str]) -> str:
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more
+    return f"{text}; kept as the model made them: {first_of(rest)}" if rest else text

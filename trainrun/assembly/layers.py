@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +34,16 @@ def layer_rows(model: nn.Module, run: Callable[[], object]) -> list[list[str]]:
         count = sum(p.numel() for p in module.parameters())
         rows[name] = [name or "whole", type(module).__name__, shape, f"{count:,}" if count else ""]
 
-    shown = [(name, module) for name, module in model.named_modules() if name.count(".") < _DEEPEST]
-    hooks = [module.register_forward_hook(partial(note, name)) for name, module in shown]
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # for compiled layers call no hooks
+        with ExitStack() as opened, torch.no_grad():
+            for name, module in model.named_modules():
+                if name.count(".") < _DEEPEST:
+                    opened.enter_context(module.register_forward_hook(partial(note, name)))
+            opened.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers call no hooks
             model.eval()
             run()
     finally:
-        for handle in hooks:
-            handle.remove()
         for module, was_training in modes:
             module.training = was_training
     return list(rows.values())

@@ -12,11 +12,10 @@ from torch import nn
 
 from trainrun.assembly import costs
 from trainrun.assembly.cautions import cautions
-from trainrun.assembly.factory import Settings
+from trainrun.assembly.factory import option_of
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.loop.evaluator import Monitor
 from trainrun.parameters.lora import is_adapter
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import DataInfo, ObservingSchedule
@@ -32,13 +31,14 @@ if TYPE_CHECKING:
 
 _SHOWN = 8  # restarts, and weights that are initialised: what fits a line, or a screen
 _POINTS = 60  # of the learning rate's curve
+_UNMONITORED = "nothing: there is no validation split, the last weights are kept"
 _MOST_GROUPS = 4  # in one line
 _MOST_LAYERS = 6  # named beside the model; -v shows all
 
 
 def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people."""
-    optimizer = f"{_short(parts.settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(parts)}"
+    optimizer = f"{option_of(parts.settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(parts)}"
     return (
         ("data", _data(parts)),
         *(("", note) for note in parts.info.notes),
@@ -55,7 +55,7 @@ def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
         ("compute", _compute(parts)),
         ("memory", costs.memory(parts.settings, parts.state)),
         ("saves", costs.checkpoints(parts.settings, parts.state)),
-        ("monitor", _monitored(parts.monitor)),
+        ("monitor", str(parts.monitor or _UNMONITORED)),
         *_stops(parts.state.stopper),
         *cautions(parts),
     )
@@ -100,7 +100,7 @@ def _model(parts: Parts) -> str:
     node, model = parts.settings["model"], parts.state.model
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    title = f"{_short(node)}{f' {name}' if isinstance(name := node.get('name'), str) else ''}"
+    title = f"{option_of(node)}{f' {name}' if isinstance(name := node.get('name'), str) else ''}"
     text = f"{title}: {trained:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
     sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
     shown = [f"{name} {size:,}" for name, size in sizes.items() if size]
@@ -126,7 +126,7 @@ def _schedule(parts: Parts) -> str:
     node, pace = parts.settings["scheduler"], parts.pace
     if isinstance(parts.state.schedule, Configured):
         return str(parts.state.schedule)
-    name, warmup = _short(node), node.get("warmup")
+    name, warmup = option_of(node), node.get("warmup")
     text = f"{node['name'] if name == 'from_torch' else name} schedule"
     if warmup is None or not node["_target_"].startswith("trainrun."):
         return text
@@ -206,9 +206,8 @@ def _frozen(parts: Parts) -> list[tuple[str, str]]:
     if frozen:
         until = f"; {sum(held):,} of them until {node['unfreeze_at']}, then trained" if held else ""
         until = f", until {node['unfreeze_at']}, then trained" if sum(held) == sum(frozen) else until
-        lines.append(
-            ("frozen", f"{sum(frozen):,} parameters and the running statistics of their layers{until}")
-        )
+        text = f"{sum(frozen):,} parameters and the running statistics of their layers{until}"
+        lines.append(("frozen", text))
     if lora := node.get("lora"):
         adapters = sum(math.prod(c.shape) for c in parts.param_configs if is_adapter(c.name))
         lines.append(("lora", f"{adapters:,} parameters in adapters of rank {lora['rank']}"))
@@ -235,12 +234,12 @@ def _techniques(parts: Parts) -> list[tuple[str, str]]:
     techniques = [name for name in settings["regularization"] or () if name != "dropout"]
     rates = Counter(m.p for m in modules if isinstance(m, nn.modules.dropout._DropoutNd) and m.p)
     techniques += [f"dropout {p:g} in {n} layer{'s' if n > 1 else ''}" for p, n in rates.items()]
-    if (augment := _short(settings["augment"])) != "none":
+    if (augment := option_of(settings["augment"])) != "none":
         given = {key: value for key, value in settings["augment"].items() if key[0] != "_"}
         given |= {} if given.get("until") else {"until": None}
         values = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
         techniques.append(f"augment {augment} ({values})" if values else f"augment {augment}")
-    if (init := _short(settings["init"])) != "auto":
+    if (init := option_of(settings["init"])) != "auto":
         techniques.append(f"init {init}")
     if (decay := settings["parameters"].get("layer_decay", 1)) != 1:
         techniques.append(f"layer decay {decay:g}")
@@ -266,12 +265,6 @@ def _compute(parts: Parts) -> str:
     return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}"
 
 
-def _monitored(monitor: Monitor | None) -> str:
-    if monitor is None:
-        return "nothing: there is no validation split, the last weights are kept"
-    return f"val/{monitor.name} ({'max' if monitor.maximize else 'min'})"
-
-
 def _stops(stopper: Stopper | None) -> list[tuple[str, str]]:
     """When early stopping ends the run, and with which weights."""
     if not isinstance(stopper, EarlyStopping):
@@ -279,7 +272,3 @@ def _stops(stopper: Stopper | None) -> list[tuple[str, str]]:
     better = f"better by more than {stopper.min_delta:g}" if stopper.min_delta else "better"
     ending = "the best weights are restored" if stopper.restore_best else "the last weights are kept"
     return [("stops", f"after {stopper.patience} evaluations in a row that are not {better}; then {ending}")]
-
-
-def _short(node: Settings) -> str:
-    return str(node["_target_"]).rpartition(".")[2]

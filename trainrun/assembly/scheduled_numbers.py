@@ -18,7 +18,6 @@ from trainrun.config.values import complaint
 from trainrun.protocols import ObservingSchedule
 from trainrun.regularization.kinds import ModelChange, Stopper
 from trainrun.scheduler.scheduled_numbers import Course, ScheduledNumbers
-from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,17 +27,6 @@ Put = Callable[[float], None]
 
 _MOMENTUM = {"optimizer.momentum", "optimizer.betas.0"}
 _INSIDE = ("_modules", "options", "function", "arguments")  # where parts keep what they wrap
-
-
-def courses_over(make: Factory, pace: Pace) -> Callable[[int], dict[str, Course]]:
-    """total steps -> the course of each number; raises ConfigError where a schedule does not fit."""
-    also = make.settings["scheduler"].get("also") or {}
-
-    def over(total_steps: int) -> dict[str, Course]:
-        planned = make.over(replace(pace, total_steps=total_steps))
-        return {key: _course(planned, key, how, total_steps) for key, how in also.items()}
-
-    return over
 
 
 def _course(make: Factory, key: str, how: Any, total_steps: int) -> Course:
@@ -60,14 +48,17 @@ def scheduled_numbers(parts: Parts) -> ScheduledNumbers | None:
     Raises ConfigError for a number that its part does not keep, and for values out of its range.
     """
     make, state, total = parts.make, parts.state, parts.state.total_steps
-    also, over = make.settings["scheduler"].get("also") or {}, courses_over(make, parts.pace)
+    also = make.settings["scheduler"].get("also")
     if not also:
         return None
+
+    def over(total_steps: int) -> dict[str, Course]:
+        planned = make.over(replace(parts.pace, total_steps=total_steps))
+        return {key: _course(planned, key, how, total_steps) for key, how in also.items()}
+
     if state.schedule(0)[1] is not None and (doubly := _MOMENTUM & also.keys()):
-        text = (
-            "is what the scheduler itself moves; use scheduler.momentum_high=null scheduler.momentum_low=null"
-        )
-        raise ConfigError.of(f"scheduler.also.{min(doubly)}", text)
+        fix = "use scheduler.momentum_high=null scheduler.momentum_low=null"
+        raise ConfigError.of(f"scheduler.also.{min(doubly)}", f"is what the scheduler itself moves; {fix}")
     live = {f"regularization.{name}": part for name, part in parts.regularizers.items()}
     live |= {"optimizer": state.optimizer, "loss": getattr(parts.task, "loss", None), "loop.clip": parts.clip}
     put = {key: _put(key, number_at(make.settings, key), state, live) for key in also}

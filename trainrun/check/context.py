@@ -27,6 +27,7 @@ from trainrun.protocols import Batch, BatchSpec, Position, StepResult, TaskProto
 from trainrun.regularization.kinds import WeightAverage
 from trainrun.runtime.machine import seed_forward
 from trainrun.task.lightning import Lightning
+from trainrun.task.metrics import mean_loss
 
 # Samples of the batch that is measured: fewer give no shares of dead units, more take seconds.
 _FEWEST, _MOST = 16, 256
@@ -125,7 +126,7 @@ def loss_of(task: TaskProtocol, model: nn.Module, batch: Batch) -> Tensor:
 
 def loss_in(result: StepResult) -> float:
     """The mean that a step of training has reached, without penalties; nan without a masked token."""
-    return sum(float(term) / (float(result.counts[name]) or math.nan) for name, term in result.terms.items())
+    return mean_loss(result.terms, result.counts)
 
 
 def tensors_in(outputs: Any) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +44,10 @@ def levels(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Level]:
     for module in names:
         if isinstance(module, _DropoutNd):
             module.eval()
-    try:
+    with recorder.hooks:
         loss = loss_of(task, model, batch)
         recorder.close()
         loss.backward()
-    finally:
-        for hook in recorder.hooks:
-            hook.remove()
     return [recorder.level(place, names[layer]) for place, (layer, _) in enumerate(recorder.ran)]
 
 
@@ -62,12 +60,13 @@ class _Recorder:
         self.newest: Tensor | None = None  # what the layer that ran last gave
         self.dead: list[list[float]] = []  # of the activation after a layer, and of what the next is given
         self.saturated: list[float | None] = []
-        self.hooks: list[Any] = []
+        self.hooks = ExitStack()  # that removes them
         for module in model.modules():
             if isinstance(module, LAYERS):
-                self.hooks.append(module.register_forward_pre_hook(self._before_layer, with_kwargs=True))
+                hook = module.register_forward_pre_hook(self._before_layer, with_kwargs=True)
+                self.hooks.enter_context(hook)
             if module is model or isinstance(module, (*LAYERS, *_CUTS, *_SATURATES)):
-                self.hooks.append(module.register_forward_hook(self._after))
+                self.hooks.enter_context(module.register_forward_hook(self._after))
         self.model = model
 
     def close(self) -> None:

@@ -63,8 +63,3 @@ def command_with_fixes(
     except ConfigError:
         return None
     return shlex.join(["trainrun", "check", *line])
-
-
-def option_of(settings: Mapping[str, Any], group: str) -> str:
-    """What a group's call is named: `sigmoid_net` of `my_pkg.sigmoid_net`."""
-    return str(settings[group]["_target_"]).rpartition(".")[2]

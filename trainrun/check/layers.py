@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from trainrun.assembly.costs import first_of
+from trainrun.assembly.factory import option_of
 from trainrun.check.context import CheckContext, loss_of
 from trainrun.check.depth import Level, levels
-from trainrun.check.finding import CheckSection, option_of
+from trainrun.check.finding import CheckSection
 from trainrun.config.tree import value_at
 from trainrun.init import LAYERS, NORMS
 from trainrun.terminal.table import laid_out
 
 _DEAD, _SATURATED = 0.8, 0.5  # shares from which a layer is worth a word
 _WEAK, _STRONG = 1e-5, 1e5  # a signal, by the strongest or weakest of the other layers
-_SHOWN = 4  # names in a row
 _PASSES = 4  # what begins at 0, as a residual branch, gets its first gradient in the second pass
 _STEP = 0.01  # of the norm of all weights that a pass may move
 _FIGURES = ("layer", "mean", "std", "dead", "saturated", "gradient_std", "gradient_norm")
@@ -48,9 +49,9 @@ def layers(context: CheckContext) -> CheckSection:
     section = CheckSection("model", [("layers", f"{len(measured)}, for {len(context.batch)} samples")])
     section.lines += [*_table(measured), ("gradient", f"norm {norm:.3g} over all parameters")]
     if norms:
-        but = f" but for {_names(odd)}" if odd else ""
+        but = f" but for {first_of(odd)}" if odd else ""
         section.lines.append(("norms", f"{len(norms)} norm layers, weight 1 and bias 0{but}"))
-    section.lines += [("no gradient", _names(names)) for names in (unused, still) if names]
+    section.lines += [("no gradient", first_of(names)) for names in (unused, still) if names]
     section.values = {"layers": [{name: getattr(level, name) for name in _FIGURES} for level in measured]}
     _alike(section, own, alike, settings)
     if not section.findings:
@@ -60,7 +61,7 @@ def layers(context: CheckContext) -> CheckSection:
     _without_gradient(section, unused, still, settings)
     is_new = context.parts.weights is None and not settings["model"].get("pretrained")
     if odd and is_new and not settings["init"].get("zero_residual"):
-        section.add("norm layers", f"{_names(odd)} begin otherwise", "weight 1 and bias 0", "init=auto")
+        section.add("norm layers", f"{first_of(odd)} begin otherwise", "weight 1 and bias 0", "init=auto")
     return section
 
 
@@ -83,10 +84,10 @@ def _alike(
     fix, advice = _new_init(settings)
     zero = [name for name in names if not model.get_submodule(name).get_parameter("weight").detach().any()]
     if zero:
-        measured = f"all weights of {_names(zero)} are 0 and stay so: no gradient reaches them"
+        measured = f"all weights of {first_of(zero)} are 0 and stay so: no gradient reaches them"
         section.add("zero weights", measured, "random weights", *fix, advice=advice)
     elif names:
-        measured = f"all units of {_names(names)} begin alike and stay alike"
+        measured = f"all units of {first_of(names)} begin alike and stay alike"
         expected = "random weights, that units come to differ"
         section.add("equal weights", measured, expected, *fix, advice=advice)
 
@@ -101,7 +102,7 @@ def _dead_or_saturated(section: CheckSection, measured: Sequence[Level], setting
         shares = [(level.layer, getattr(level, share) or 0.0) for level in measured]
         worst = {layer: value for layer, value in shares if value >= limit}
         if worst:
-            text = f"{max(worst.values()):.0%} of the {text.format(_names([*worst]))}"
+            text = f"{max(worst.values()):.0%} of the {text.format(first_of([*worst]))}"
             section.add(name, text, f"less than {limit:.0%} before training", *fix, advice=advice)
 
 
@@ -126,7 +127,7 @@ def _ratio(a: float, b: float) -> float:
 
 def _deeper(settings: Mapping[str, Any]) -> list[str]:
     """What lets a signal pass through many layers, of what the model has."""
-    if option_of(settings, "init") != "auto":
+    if option_of(settings["init"]) != "auto":
         return ["init=auto"]
     saturates = value_at(settings, "model.activation") in ("sigmoid", "tanh")
     fixes = ["model.activation=relu"] if saturates else []
@@ -137,7 +138,7 @@ def _new_init(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     """The override that gives usual weights, or what to do where the settings are not to blame."""
     if any("init" in rule for rule in (value_at(settings, "parameters.rules") or {}).values()):
         return ("parameters.rules={}",), ""
-    if option_of(settings, "init") != "auto":
+    if option_of(settings["init"]) != "auto":
         return ("init=auto",), ""
     advice = "begin with random weights of about 1 / sqrt(inputs) and biases of 0"
     return (), f"the model's own code sets them: {advice}"
@@ -149,21 +150,16 @@ def _without_gradient(
     """Unused parameters, and those whose gradient is 0 where nothing else explains it."""
     is_explained = bool(section.findings)
     if unused:
-        measured = f"the loss does not depend on {_names(unused)}"
+        measured = f"the loss does not depend on {first_of(unused)}"
         advice = "use them in forward (is there a detach, or a no_grad?), or remove them"
         if not value_at(settings, "parameters.rules"):
             rules = ",".join(f"{name}:{{freeze:true}}" for name in unused)
             advice += f"; where that is meant: 'parameters.rules={{{rules}}}'"
         section.add("unused parameters", measured, "a gradient", advice=advice)
     if still and not is_explained:
-        measured = f"{_names(still)} got a gradient of exactly 0 in each of several steps"
+        measured = f"{first_of(still)} got a gradient of exactly 0 in each of several steps"
         advice = "look at what their output is multiplied by"
         section.add("no gradient", measured, "a gradient", advice=advice)
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def learning(model: nn.Module, loss: Callable[[], Tensor]) -> tuple[list[str], list[str], list[str]]:

@@ -151,15 +151,15 @@ def attempt(
 
     With its first weights, and the run's optimizer at a constant rate, without decay.
     """
-    parts, loop = context.parts, context.parts.settings["loop"]
+    parts = context.parts
     optimizer = dict(parts.settings["optimizer"])
     optimizer |= {"weight_decay": 0.0} if "weight_decay" in optimizer else {}
     state = fresh_state(context, context.still, optimizer, parts.rates.lr * factor)
     state.schedule = lambda update: (1.0, None)
-    policy = Policy(parts.make.at("loop.clip", loop["clip"]), "skip", 1, 1.0)
+    policy = Policy(parts.clip, "skip", 1, 1.0)
     offered = {"task": parts.task, "seed": parts.settings["seed"], "policy": policy, "info": parts.info}
     offered |= {"accumulate": 1, "batch_changes": [], "penalties": {}}
-    step: Step = parts.make.at("loop.step", loop["step"], offered)
+    step: Step = parts.make.at("loop.step", parts.settings["loop"]["step"], offered)
     losses: list[float] = []
     context.seed(0)
     for done in range(1, _STEPS + 1):

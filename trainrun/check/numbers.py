@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrun.assembly.factory import option_of
 from trainrun.check.context import CheckContext, blank_loss, tensors_in, time_limit
-from trainrun.check.finding import CheckSection, option_of
+from trainrun.check.finding import CheckSection
 from trainrun.loop.evaluate import evaluate
 from trainrun.loop.nonfinite import locate_nonfinite
 from trainrun.protocols import Batch, Outcome
@@ -95,7 +96,7 @@ def start(context: CheckContext) -> CheckSection:
     formula = f"{expected:.4g}{_formula(context, expected)}"
     section.lines.append(("at start", f"loss {loss:.4g}; outputs of 0 have {formula}"))
     if not section.findings and loss > _TIMES * expected + _MORE:
-        fix = "init=auto" if option_of(context.parts.settings, "init") != "auto" else "init=lsuv"
+        fix = "init=auto" if option_of(context.parts.settings["init"]) != "auto" else "init=lsuv"
         measured = f"the first loss is {loss:.4g}: the outputs are large before anything is learned"
         section.add("loss at start", measured, f"about {formula}", fix)
     return section
@@ -107,7 +108,7 @@ def _formula(context: CheckContext, expected: float) -> str:
     for number in (info.num_targets, 2):
         if number > 1 and math.isclose(expected, math.log(number), rel_tol=1e-3):
             return f" = ln {number}"
-    is_square = info.kind == "values" and "mse" in option_of(context.parts.settings, "loss").lower()
+    is_square = info.kind == "values" and "mse" in option_of(context.parts.settings["loss"]).lower()
     return " = the mean square of the targets" if is_square else ""
 
 
@@ -147,7 +148,7 @@ def evaluation(context: CheckContext) -> CheckSection:
     if parts.monitor is None:
         return section
     name = parts.monitor.name
-    section.lines.append(("monitor", f"val/{name} ({'max' if parts.monitor.maximize else 'min'})"))
+    section.lines.append(("monitor", str(parts.monitor)))
     if math.isfinite(metrics.get(name, math.nan)):
         return section
     got = metrics.get(name, "none")

@@ -32,11 +32,10 @@ def modes(context: CheckContext) -> CheckSection:
         return section
     section.lines.append(("training", _training(context, inputs)))
     drawn = _difference(first, second)
-    text = "are equal to the last bit" if drawn == 0 else f"differ by up to {drawn:.3g}"
-    section.lines.append(("evaluation", f"two passes over the same samples {text}"))
+    section.lines.append(("evaluation", _passes(drawn)))
     section.values = {"evaluation": drawn}
     if drawn > _ROUNDING * _size(first):
-        measured = f"in evaluation mode two passes over the same samples differ by up to {drawn:.3g}"
+        measured = f"in evaluation mode {_passes(drawn)}"
         advice = "something also draws in evaluation: F.dropout needs training=self.training"
         section.add("random evaluation", measured, "equal outputs", advice=advice)
     if not all(map(is_same, before, model.buffers())):
@@ -50,13 +49,16 @@ def modes(context: CheckContext) -> CheckSection:
 def _training(context: CheckContext, inputs: _Inputs) -> str:
     model = context.model
     first, second = (_outputs(context, model, inputs, count) for count in (0, 1))
-    drawn = _difference(first, second)
     rates = sorted({m.p for m in model.modules() if isinstance(m, _DropoutNd) and m.p})
     norms = sum(isinstance(m, _BatchNorm) for m in model.modules())
     why = [f"dropout of {', '.join(f'{rate:g}' for rate in rates)}"] if rates else []
     why += [f"{norms} batch norms, which see the batch"] if norms else []
+    return f"{_passes(_difference(first, second))}{'; ' if why else ''}{', '.join(why)}"
+
+
+def _passes(drawn: float) -> str:
     text = f"differ by up to {drawn:.3g}" if drawn else "are equal to the last bit"
-    return f"two passes over the same samples {text}{'; ' if why else ''}{', '.join(why)}"
+    return f"two passes over the same samples {text}"
 
 
 def _alone(
@@ -86,9 +88,8 @@ def _small_batches(section: CheckSection, context: CheckContext) -> None:
         return
     size, cut = parts.info.sizes["train"], parts.batch_spec.batch_size
     if cut < 8:
-        measured = (
-            f"batch norm estimates mean and variance from {cut} sample{'s' if cut > 1 else ''} at a time"
-        )
+        samples = "1 sample" if cut == 1 else f"{cut} samples"
+        measured = f"batch norm estimates mean and variance from {samples} at a time"
         section.add("tiny batches", measured, "8 or more", "batch_size=32", advice="or another norm")
     elif size is not None and size > 1 and smallest(size, parts.batch_spec) == 1:
         measured = f"the last batch of an epoch, {size} samples cut by {cut}, has one sample"

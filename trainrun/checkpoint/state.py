@@ -89,24 +89,17 @@ class TrainState:
         if self.freezing is not None:
             self.freezing(self.model, self.step)
 
-    def is_better(self, value: float, loss: float, maximize: bool) -> bool:
-        """Whether `value` would be the best so far; a value that is not finite never is.
+    def rank(self, value: float, loss: float, maximize: bool, size: int) -> None:
+        """Remember this step's evaluation if it is among the best `size`; one that is not finite never is.
 
         Of equal values the lower loss is better: on a small validation split many epochs share
-        the same accuracy, and the first of them is rarely the best.
+        the same accuracy, and the first of them is rarely the best. Of equal losses the earlier is.
         """
-        if not math.isfinite(value):
-            return False
-        if self.best is None or value == self.best:
-            return self.best is None or loss < self.best_loss
-        return value > self.best if maximize else value < self.best
-
-    def rank(self, value: float, loss: float, maximize: bool, size: int) -> None:
-        """Remember this step's evaluation if it is among the best `size`; of equals the earlier is."""
         if math.isfinite(value):
-            entry = [value, math.inf if math.isnan(loss) else loss, self.step]
-            self.ranking.append(entry)
+            self.ranking.append([value, math.inf if math.isnan(loss) else loss, self.step])
             self.ranking.sort(key=lambda entry: (-entry[0] if maximize else entry[0], entry[1]))
+            self.best, self.best_loss, step = self.ranking[0]
+            self.best_step = int(step)
         self.ranking = self.ranking[:size]
 
     def best_steps(self, count: int) -> list[int]:

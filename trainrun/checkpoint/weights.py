@@ -90,10 +90,8 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise ResumeError(f"init_from: {path} holds no weights by name")
     if any(".base_layer." in name for name in tensors):
-        text = (
-            "holds LoRA adapters beside the weights; merge them first: trainrun export RUN merged.safetensors"
-        )
-        raise ResumeError(f"init_from: {path} {text}")
+        advice = "merge them first: trainrun export RUN merged.safetensors"
+        raise ResumeError(f"init_from: {path} holds LoRA adapters beside the weights; {advice}")
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in tensors):
             tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}

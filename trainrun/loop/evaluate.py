@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -17,6 +16,7 @@ from trainrun.data.samples import describe_error
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Shard, TaskProtocol
 from trainrun.runtime.machine import is_out_of_memory, seed_forward, seeded
+from trainrun.task.metrics import mean_loss
 from trainrun.task.own_metrics import TAKEN, curves
 from trainrun.vocabulary.errors import ConfigError, DataError, RankFailedError, TrainrunError
 
@@ -26,6 +26,17 @@ OutputsAndTargets = list[tuple[Tensor, Tensor]]  # of each batch, where own metr
 
 class MetricError(TrainrunError):
     """One of the user's own metrics raised an error, or returned what is no number."""
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Within, a model is in evaluation mode; afterwards in the one that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def shared_batches(data: Data, split: str) -> Iterator[Batch]:
@@ -52,18 +63,12 @@ def evaluate(
     Raises RankFailedError where their weights have come to differ, and what `interruptible` raises.
     """
     ranks.broadcast(list(model.buffers()))
-    was_training = model.training
-    model.eval()
-    try:
-        with interruptible(), torch.inference_mode():
-            sums, collected = collect(model, task, batches, precision)
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model), interruptible(), torch.inference_mode():
+        sums, collected = collect(model, task, batches, precision)
     sums = _over_ranks(sums, model)
     if not sums["samples"]["n"]:
         raise DataError("data: a stream to be evaluated is empty")
-    terms, counts = sums["terms"], sums["counts"]
-    metrics = {"loss": sum(float(terms[name]) / (float(counts[name]) or math.nan) for name in terms)}
+    metrics = {"loss": mean_loss(sums["terms"], sums["counts"])}
     metrics |= task.summarize(sums["sums"], sums["samples"]["n"])
     see(sums["sums"])
     if task.own_metrics:
@@ -133,14 +138,9 @@ def sample_text(model: nn.Module, task: TaskProtocol, precision: Precision) -> s
     write = getattr(task, "sample", None)
     if write is None or not ranks.is_main_process():
         return ""
-    was_training = model.training
-    model.eval()
-    try:
-        seed_forward(0, 0, precision.device)
-        with torch.inference_mode(), precision.autocast():
-            return str(write(model))
-    finally:
-        model.train(was_training)
+    seed_forward(0, 0, precision.device)
+    with evaluation_mode(model), torch.inference_mode(), precision.autocast():
+        return str(write(model))
 
 
 def collect(

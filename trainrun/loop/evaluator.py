@@ -33,6 +33,10 @@ class Monitor:
     name: str
     maximize: bool
 
+    def __str__(self) -> str:
+        """`val/accuracy (max)`."""
+        return f"val/{self.name} ({'max' if self.maximize else 'min'})"
+
 
 def monitor_of(settings: Mapping[str, Any], info: DataInfo, task: TaskProtocol) -> Monitor | None:
     """The metric that decides, and which way is better. Raises ConfigError for one that will not exist."""
@@ -87,11 +91,7 @@ class Evaluator:
         if missing := {monitor.name, followed} - metrics.keys():
             raise MetricError(f"monitor: the metrics of step {state.step} have no {' and no '.join(missing)}")
         value, loss = metrics[monitor.name], metrics["loss"]
-        is_best = state.is_better(value, loss, monitor.maximize)
         state.rank(value, loss, monitor.maximize, max(1, self.checkpoints.keep_best))
-        if is_best:
-            state.best, state.best_step = value, state.step
-            state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none
         if observe := getattr(state.schedule, "observe", None):
             observe(metrics[followed])
         goal = self.stop_at
@@ -104,7 +104,7 @@ class Evaluator:
             epoch=self.windows.epoch(state.position),
             train={"loss": totals.loss} | self.train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
-            is_best=is_best,
+            is_best=state.best_step == state.step,
             seconds=time.perf_counter() - began,
         )
 

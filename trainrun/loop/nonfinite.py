@@ -29,9 +29,7 @@ def locate_nonfinite(
         for buffer, value in buffers:
             buffer.copy_(value)
     suspects = [suspect for suspect in ranks.gather(mine) if suspect is not None]
-    where, samples = (
-        suspects[0] if suspects else (_in_gradients(model), [])
-    )  # these are the same on all ranks
+    where, samples = (suspects or [(_in_gradients(model), [])])[0]  # gradients are the same on all ranks
     indices = [int(index) for batch in window for index in batch.indices]
     samples = samples or list(chain.from_iterable(ranks.gather(indices)))
     batches = [_plain({"inputs": b.inputs, "targets": b.targets, "indices": b.indices}) for b in window]

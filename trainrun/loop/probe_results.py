@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,14 @@ from trainrun.vocabulary.events import Picture, Probed
 _KINDS = "a number, a picture, a text or a table (a list of dicts)"
 
 
+@dataclass
 class ProbeResults:
     """Collects what the probes of one evaluation return, by name."""
 
-    def __init__(self) -> None:
-        self.numbers: dict[str, float] = {}
-        self.pictures: dict[str, Picture] = {}
-        self.texts: dict[str, str] = {}
-        self.tables: dict[str, list[dict[str, Any]]] = {}
+    numbers: dict[str, float] = field(default_factory=dict)
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def add(self, returned: Any) -> None:
         """Sort what one probe returned. Raises ValueError for what has no kind, or a name twice."""
@@ -42,9 +43,7 @@ class ProbeResults:
 
     def event(self, step: int) -> Probed:
         """Everything so far as the event of one evaluation."""
-        return Probed(
-            step=step, numbers=self.numbers, pictures=self.pictures, texts=self.texts, tables=self.tables
-        )
+        return Probed(step=step, **vars(self))
 
     def _add(self, name: str, value: Any) -> None:
         if name in (*self.numbers, *self.pictures, *self.texts, *self.tables):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -38,11 +39,11 @@ def arguments_of(model: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], dict[s
     return (inputs,), {}
 
 
+@dataclass(frozen=True)
 class _ByName:
     """A forward pre-hook: one dict becomes the keyword arguments that `forward` knows."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
+    names: tuple[str, ...]
 
     def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if len(args) != 1 or kwargs or not isinstance(args[0], Mapping):
@@ -50,11 +51,11 @@ class _ByName:
         return (), {name: args[0][name] for name in self.names if name in args[0]}
 
 
+@dataclass(frozen=True)
 class _InOrder:
     """A forward pre-hook: the first `count` parts become arguments; 0 gives all of them as one tuple."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    count: int
 
     def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if len(args) != 1 or not isinstance(args[0], InputParts):
@@ -67,14 +68,9 @@ def _names_for(model: nn.Module, keys: list[Any]) -> tuple[str, ...] | None:
     parameters = inspect.signature(model.forward).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return tuple(keys)
-    names = [
-        parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_POSITIONAL
-    ]
-    required = [
-        parameter.name
-        for parameter in parameters
-        if parameter.default is parameter.empty and parameter.kind in _POSITIONAL
-    ]
+    names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+    positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+    required = [parameter.name for parameter in positional if parameter.default is parameter.empty]
     if not set(keys) & set(names) and len(required) <= 1:
         return None
     if missing := [name for name in required if name not in keys]:

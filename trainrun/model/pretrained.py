@@ -90,9 +90,8 @@ def _of_timm(name: str, tag: str) -> Preprocessing:
     tagged = name if tag in ("auto", "DEFAULT") else f"{name.partition('.')[0]}.{tag}"
     if tagged != name and tagged not in timm.list_pretrained():
         tags = [other.partition(".")[2] for other in timm.list_pretrained(f"{name.partition('.')[0]}.*")]
-        raise ConfigError.of(
-            "model.preprocessing", f"{name} has no weights {tag!r}; it has {', '.join(tags)}"
-        )
+        text = f"{name} has no weights {tag!r}; it has {', '.join(tags)}"
+        raise ConfigError.of("model.preprocessing", text)
     cfg = timm.get_pretrained_cfg(tagged)
     values = timm.data.resolve_data_config(pretrained_cfg=cfg.to_dict())
     size = values["input_size"][-1]

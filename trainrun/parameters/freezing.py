@@ -40,9 +40,3 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             frozen |= dict.fromkeys(module.modules())
     return list(frozen)
-
-
-def freezing_of(model: nn.Module, held: Collection[str], until: int | None) -> Freezing | None:
-    """The freezing of a model; None where every parameter is trained from the first step."""
-    is_whole = not held and all(parameter.requires_grad for parameter in model.parameters())
-    return None if is_whole else Freezing(held, until)

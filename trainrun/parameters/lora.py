@@ -14,9 +14,8 @@ from trainrun.runtime.vision import declare_missing_operators
 from trainrun.vocabulary.errors import ConfigError
 
 _ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding, nn.MultiheadAttention)
-_ATTENTION = (
-    "unload_and_optionally_merge_module"  # only peft's attention, which holds a second adapter, has it
-)
+# Only peft's attention, which holds a second adapter, has this method.
+_ATTENTION = "unload_and_optionally_merge_module"
 _MARK = "lora_"  # in the names of adapters' parameters, as peft gives them
 
 
@@ -74,8 +73,8 @@ def merge(model: nn.Module) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for path, layer in list(model.named_modules()):
-        if not isinstance(layer, BaseTunerLayer) or not _has(model, path):
-            continue
+        if not isinstance(layer, BaseTunerLayer) or path not in dict(model.named_modules()):
+            continue  # the latter: what held it was replaced
         parent, _, name = path.rpartition(".")
         if hasattr(layer, _ATTENTION):
             plain = getattr(layer, _ATTENTION)(merge=True, safe_merge=False, adapter_names=None)
@@ -84,15 +83,6 @@ def merge(model: nn.Module) -> None:
             plain = layer.get_base_layer()
         setattr(model.get_submodule(parent), name, plain)
     vars(model).pop("peft_config", None)
-
-
-def _has(model: nn.Module, path: str) -> bool:
-    """Whether a module is still there once what holds it was replaced."""
-    try:
-        model.get_submodule(path)
-    except AttributeError:
-        return False
-    return True
 
 
 def _matched(model: nn.Module, head: Collection[str], patterns: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.parameters.freezing import Freezing, freezing_of
+from trainrun.parameters.freezing import Freezing
 from trainrun.parameters.lora import adapt, is_adapter
 from trainrun.parameters.names import head_of, nearest_name
 from trainrun.vocabulary.errors import ConfigError, Problem
@@ -72,10 +72,10 @@ class Parameters:
     def param_configs(self, model: nn.Module, weight_decay: float | None) -> list[ParamConfig]:
         """One entry per parameter, in the model's order. Raises ConfigError for a pattern without a match."""
         named = dict(model.named_parameters())
-        parts = {"head": head_of(model)} if {"head", "backbone"} & self.rules.keys() else {}
-        parts |= (
-            {"backbone": {n for n in named if n not in parts["head"] and not is_adapter(n)}} if parts else {}
-        )
+        parts: dict[str, set[str]] = {}
+        if {"head", "backbone"} & self.rules.keys():
+            head = head_of(model)
+            parts = {"head": head, "backbone": {n for n in named if n not in head and not is_adapter(n)}}
         matches = {rule: {name for name in named if fnmatchcase(name, rule)} for rule in self.rules}
         matches |= {rule: parts[rule] for rule in parts.keys() & self.rules.keys() if not matches[rule]}
         if unmatched := [pattern for pattern, names in matches.items() if not names]:
@@ -118,12 +118,16 @@ class Parameters:
         return list(groups.values())
 
     def freezing(self, model: nn.Module, configs: list[ParamConfig]) -> Freezing | None:
-        """What stays as it is while it is frozen; raises ConfigError for an end of what never began."""
+        """What stays as it is while it is frozen; None where all is trained from the first step.
+
+        Raises ConfigError for an end of what never began.
+        """
         held = [config.name for config in configs if config.is_held]
         if self.unfreeze_at is not None and not held:
             text = "has no effect because no rule freezes anything; freeze all but the head with"
             raise ConfigError.of("parameters.unfreeze_at", text, "parameters.rules.backbone.freeze=true")
-        return freezing_of(model, held, self.unfreeze_at)
+        is_whole = all(parameter.requires_grad for parameter in model.parameters())
+        return None if is_whole and not held else Freezing(held, self.unfreeze_at)
 
 
 def _layers(model: nn.Module) -> dict[str, int]:

@@ -162,9 +162,8 @@ def moments(features: Tensor, name: str) -> dict[str, Tensor]:
 def frechet(sums: Mapping[str, Tensor], count: int) -> float:
     """|m - n|^2 + tr(A + B - 2 (A B)^(1/2)) for means m, n and covariances A, B of `real` and `fake`."""
     means = {name: sums[f"{name}_sum"].cpu() / count for name in ("real", "fake")}
-    real, fake = (
-        sums[f"{name}_products"].cpu() / count - torch.outer(mean, mean) for name, mean in means.items()
-    )
+    squares = {name: sums[f"{name}_products"].cpu() / count for name in means}
+    real, fake = (squares[name] - torch.outer(mean, mean) for name, mean in means.items())
     values, vectors = torch.linalg.eigh(real)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     shared = torch.linalg.eigvalsh(root @ fake @ root).clamp(min=0).sqrt().sum()

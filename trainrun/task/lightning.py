@@ -54,15 +54,12 @@ class Lightning:
         """Raise ConfigError for a model without `training_step`, or that needs more than is supplied."""
         name = type(model).__name__
         if not hasattr(model, "training_step"):
-            raise ConfigError.of(
-                "model", f"{name} has no training_step; for such a model use task=model_loss"
-            )
-        if unsupplied := sorted({*_used(type(model)), *_overridden(type(model))} - _SUPPLIED):
-            fixes = [_IN_OTHER_WORDS[word] for word in unsupplied if word in _IN_OTHER_WORDS]
-            fix = f"; {'; '.join(dict.fromkeys(fixes))}" if fixes else ""
-            raise ConfigError.of(
-                "task", f"lightning does not supply what {name} uses: {', '.join(unsupplied)}{fix}"
-            )
+            text = f"{name} has no training_step; for such a model use task=model_loss"
+            raise ConfigError.of("model", text)
+        if unsupplied := sorted(_of_lightning(type(model)) - _SUPPLIED):
+            fixes = dict.fromkeys(_IN_OTHER_WORDS[word] for word in unsupplied if word in _IN_OTHER_WORDS)
+            text = f"lightning does not supply what {name} uses: {', '.join(unsupplied)}"
+            raise ConfigError.of("task", "; ".join([text, *fixes]))
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
         return {"loss": float(len(batch))}
@@ -74,16 +71,16 @@ class Lightning:
         with self._attached(model, logged):
             returned = _call(model, f"{kind}_step", _whole(batch), index)
         losses = losses_in(returned, len(batch))
-        if losses is None and not model.training and logged:
-            losses = _loss_among(logged)  # such steps often log their loss and return nothing
+        if losses is None and not model.training:  # such steps often log their loss and return nothing
+            # No other metric will do: it may be better if larger.
+            losses = next(({"loss": logged[name]} for name in logged if "loss" in name.lower()), None)
         if losses is None:
             text = f"{kind}_step must return its loss, got {type(returned).__name__}"
             more = "" if model.training else ", or log one whose name has 'loss' in it"
             raise ConfigError.of("model", f"{text}{more}")
         loss = torch.stack([value.float().mean() for value in losses.values()]).sum()
-        sums = {
-            plain_name(name): value.detach().float().mean() * len(batch) for name, value in logged.items()
-        }
+        means = {plain_name(name): value.detach().float().mean() for name, value in logged.items()}
+        sums = {name: mean * len(batch) for name, mean in means.items()}
         return Outcome({"loss": loss * len(batch)}, sums)
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
@@ -128,15 +125,9 @@ class Lightning:
 def _call(model: nn.Module, name: str, batch: Any, index: int) -> Any:
     """Call the step of this name, else the validation step, else the training step."""
     methods = (name, "validation_step", "training_step")
-    step: Callable[..., Any] = getattr(
-        model, next(method for method in methods if _is_own(type(model), method))
-    )
+    own = next(method for method in methods if _is_own(type(model), method))
+    step: Callable[..., Any] = getattr(model, own)
     return step(batch, index) if len(inspect.signature(step).parameters) > 1 else step(batch)
-
-
-def _loss_among(logged: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The first logged loss by its name; None where there is none: another metric may be better if larger."""
-    return next(({"loss": value} for name, value in logged.items() if "loss" in name.lower()), None)
 
 
 def plain_name(name: str) -> str:
@@ -163,37 +154,24 @@ def _is_own(model: type, method: str) -> bool:
     return owner is not None and not _is_of_lightning(owner)
 
 
-def _own_classes(model: type) -> list[type]:
-    return [
-        owner
-        for owner in model.__mro__
-        if not _is_of_lightning(owner) and not owner.__module__.startswith("torch")
-    ]
+def _of_lightning(model: type) -> set[str]:
+    """What of Lightning the user's own classes use as attributes of `self`, or override.
 
-
-def _names_of_lightning(model: type) -> set[str]:
-    """What Lightning's base classes define and torch's Module does not, with what all of them have."""
+    Lightning's is what its base classes define and torch's Module does not, with what all of them have.
+    """
     names = {name for owner in model.__mro__ if _is_of_lightning(owner) for name in vars(owner)}
     names |= {*_IN_OTHER_WORDS, "trainer", "toggle_optimizer", "untoggle_optimizer", "all_gather", "fabric"}
-    return {name for name in names if name[:1] != "_" and not hasattr(nn.Module, name)}
-
-
-def _used(model: type) -> Iterator[str]:
-    """Attributes of `self` in the user's own methods that are Lightning's."""
-    names = _names_of_lightning(model)
-    for owner in _own_classes(model):
+    names = {name for name in names if name[:1] != "_" and not hasattr(nn.Module, name)}
+    others = [owner for owner in model.__mro__ if not _is_of_lightning(owner)]
+    own = [owner for owner in others if not owner.__module__.startswith("torch")]
+    defined = {name for owner in own for name in vars(owner)}
+    used = {name for name in defined if name in names or name.startswith("on_")}
+    for owner in own:
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
         except (OSError, TypeError, SyntaxError):
             continue  # a class made in a shell, or object itself
-        mine = {name for cls in _own_classes(model) for name in vars(cls)}
         attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
         of_self = {node.attr for node in attributes if getattr(node.value, "id", "") == "self"}
-        yield from of_self & names - mine
-
-
-def _overridden(model: type) -> Iterator[str]:
-    """Lightning's hooks that the user's own classes define, and that nothing here would call."""
-    names = _names_of_lightning(model)
-    for owner in _own_classes(model):
-        yield from (name for name in vars(owner) if name in names or name.startswith("on_"))
+        used |= of_self & names - defined
+    return used

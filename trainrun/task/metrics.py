@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from trainrun.protocols import StepResult
 
@@ -95,7 +96,7 @@ class Meter:
             return
         for result, numbers in zip(self._pending, _on_host(self._pending), strict=True):
             self._health = numbers["health"] or self._health
-            self.spikes.add(_loss(numbers))
+            self.spikes.add(mean_loss(numbers["terms"], numbers["counts"]))
             for totals in (self.since_log, self.since_eval):
                 totals.add(result, numbers)
         self._pending.clear()
@@ -129,11 +130,9 @@ class Meter:
         self.spikes = Spikes(**state["spikes"])
 
 
-def _loss(numbers: Mapping[str, Any]) -> float:
-    """The loss of one step, without penalties."""
-    counts = numbers["counts"]
-    loss: float = sum(value / (counts[name] or math.nan) for name, value in numbers["terms"].items())
-    return loss
+def mean_loss(terms: Mapping[str, Any], counts: Mapping[str, Any]) -> float:
+    """Every term averaged over its own count, added up; nan where nothing counts, as no masked token."""
+    return sum(float(term) / (float(counts[name]) or math.nan) for name, term in terms.items())
 
 
 _PARTS = ("norm_after", "terms", "counts", "sums", "penalties", "health")  # may still be on the device
@@ -141,25 +140,11 @@ _PARTS = ("norm_after", "terms", "counts", "sums", "penalties", "health")  # may
 
 def _on_host(results: Sequence[StepResult]) -> list[dict[str, Any]]:
     """The parts of each result as numbers, brought to the host in one transfer."""
-    trees = [{part: getattr(result, part) for part in _PARTS} for result in results]
-    tensors = [leaf for tree in trees for leaf in leaves(tree) if isinstance(leaf, Tensor)]
-    numbers = iter(torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else ())
-
-    def read(tree: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            key: read(value) if isinstance(value, Mapping) else number(value) for key, value in tree.items()
-        }
-
-    def number(leaf: Any) -> float:
-        return next(numbers) if isinstance(leaf, Tensor) else float(leaf)
-
-    return [read(tree) for tree in trees]
-
-
-def leaves(tree: Mapping[str, Any]) -> Iterator[Any]:
-    """The values in nested dicts."""
-    for value in tree.values():
-        yield from leaves(value) if isinstance(value, Mapping) else (value,)
+    leaves, form = tree_flatten([{part: getattr(result, part) for part in _PARTS} for result in results])
+    tensors = [leaf.detach().float().reshape(()) for leaf in leaves if isinstance(leaf, Tensor)]
+    copied = iter(torch.stack(tensors).tolist() if tensors else ())
+    numbers = [next(copied) if isinstance(leaf, Tensor) else float(leaf) for leaf in leaves]
+    return tree_unflatten(numbers, form)  # type: ignore[no-any-return]
 
 
 def _finite(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,10 +111,9 @@ def outputs_in(returned: Any) -> Tensor | None:
         return None if _is_loss(returned) else returned
     if (logits := getattr(returned, "logits", None)) is not None:
         return logits  # type: ignore[no-any-return]
+    if not isinstance(returned, (Mapping, tuple, list)):
+        return None
     values = returned.values() if isinstance(returned, Mapping) else returned
-    values = (
-        values if isinstance(values, (tuple, list)) else list(values) if isinstance(returned, Mapping) else []
-    )
     return next((value for value in values if isinstance(value, Tensor) and value.ndim), None)
 
 
@@ -122,10 +121,9 @@ def outputs_in(returned: Any) -> Tensor | None:
 def _training_modes(model: nn.Module) -> Iterator[None]:
     """Put all modules into training mode but those that would change or draw: norms and dropout."""
     modes = {module: module.training for module in model.modules()}
+    still = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
     for module in modes:
-        module.training = not isinstance(
-            module, (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-        )
+        module.training = not isinstance(module, still)
     try:
         yield
     finally:
