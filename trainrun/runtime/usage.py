@@ -6,8 +6,16 @@ import ctypes
 import functools
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import torch
+
+
+def held_bytes() -> int:
+    """The memory that this process holds now; 0 where the system does not say."""
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def machine_use(device: torch.device) -> dict[str, float]:
@@ -15,9 +23,7 @@ def machine_use(device: torch.device) -> dict[str, float]:
 
     What the system does not tell is left out.
     """
-    use: dict[str, float] = {}
-    with suppress(OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
-        use["rss_bytes"] = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    use: dict[str, float] = {"rss_bytes": held} if (held := held_bytes()) else {}
     if device.type == "cuda":
         use["gpu_bytes"] = torch.cuda.memory_reserved(device)
         if (share := _gpu_use(device.index or 0)) is not None:

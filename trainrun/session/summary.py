@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 
 from trainrun import ranks
 from trainrun.run.directory import ROOT
-from trainrun.terminal.lines import answer, say
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.duration import parse
 
 if TYPE_CHECKING:
+    from trainrun.session.resume import RunEnd
     from trainrun.session.session import Result
+
+
+def summarized(ended: RunEnd, quiet: bool) -> int:
+    """Print the summary of a run that did anything; returns the exit code."""
+    if ended.result is None:
+        return 0
+    print_summary(ended.result, ended.budget, quiet)
+    return ended.result.exit_code
 
 
 def print_summary(result: Result, budget: str, quiet: bool) -> None:
@@ -19,7 +28,7 @@ def print_summary(result: Result, budget: str, quiet: bool) -> None:
     folder, command = shlex.quote(str(result.run_dir)), shlex.join(ranks.command())
     if quiet:
         if result.state == "completed":
-            answer(result.run_dir)
+            print(result.run_dir)
         return
     if result.state == "interrupted":
         say("", "to go on:", f"  {command} resume {folder}")

@@ -130,8 +130,9 @@ class Job:
         if (folder / "config.yaml").is_file():
             # Checked with the sweep's line.
             typed = {target for _, target in targets_of(composition.settings)}
-            ended = resumed(folder, _free(composition.overrides), self.quiet, command, should_stop, typed)
-            return ended[0].exit_code if ended else 0
+            words = _free(composition.overrides)
+            result = resumed(folder, words, self.quiet, command, should_stop, typed).result
+            return result.exit_code if result else 0
         return train_one(composition, command, self.quiet, False, folder, should_stop).exit_code
 
     def _should_stop(self, folder: Path, metric: str) -> ShouldStop | None:
