@@ -180,4 +180,4 @@ def test_the_samples_of_a_step_stay_whatever_their_cut(
     with pytest.raises(ConfigError, match="the run takes 8 samples a step") as caught:
         resume(run, *words)
     assert (caught.value.problems[0].key, caught.value.problems[0].fix) == (key, fix)
-    assert resume(run, "batch_size=2", "loop.accumulate=4").result is None  # the same window in smaller pieces
+    assert resume(run, "batch_size=2", "loop.accumulate=4").result is None  # the same window, cut smaller

@@ -31,17 +31,13 @@ def machine_use(device: torch.device) -> dict[str, float]:
     return use
 
 
-class _Utilization(ctypes.Structure):
-    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))  # per cent
-
-
 def _gpu_use(index: int) -> float | None:
     """The share of the driver's last sampling period in which the GPU computed; None where it is not told."""
-    driver, use = _driver(), _Utilization()
+    driver, use = _driver(), (ctypes.c_uint * 2)()  # of the GPU and of its memory, per cent
     if driver is None or (handle := _handle(driver, index)) is None:
         return None
     failed = driver.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(use))
-    return None if failed else use.gpu / 100
+    return None if failed else use[0] / 100
 
 
 @functools.cache

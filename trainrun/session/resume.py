@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -86,15 +86,15 @@ def resumed(
     quiet: bool,
     command: Sequence[str],
     should_stop: ShouldStop | None = None,
-    typed: Collection[str] = (),
+    typed: Mapping[str, Any] | None = None,
 ) -> RunEnd:
-    """Resume a stored run, where anything is left to do."""
+    """Resume a stored run, where anything is left to do. `typed`: settings whose targets the user names."""
     from trainrun.assembly.build import rates_of
-    from trainrun.session.open_run import open_run
+    from trainrun.session.open_run import open_run, targets_of
     from trainrun.session.session import RunOptions, continue_run
     from trainrun.session.teacher import with_teacher
 
-    stored = open_run(run_dir, overrides, typed)
+    stored = open_run(run_dir, overrides, {target for _, target in targets_of(typed)})
     budget = stored.composition.settings["budget"]
     status = read_json(run_dir / "status.json")  # after it: another process may have ended meanwhile
     changes = changed_settings(stored.before, stored.composition.settings)

@@ -79,11 +79,8 @@ def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nul
         folder = Path(settings["run_dir"] or "").expanduser()
         # A folder without a config is unused.
         if settings["resume"] == "auto" and ranks.broadcast_object((folder / "config.yaml").is_file()):
-            from trainrun.session.open_run import targets_of
-
             changes = changes_of_line(folder, composition.overrides)
-            typed = {target for _, target in targets_of(settings)}
-            return resumed(folder, changes, line.quiet, command, typed=typed)
+            return resumed(folder, changes, line.quiet, command, typed=settings)
         result = train_one(composition, command, line.quiet, line.verbose)
         return RunEnd(result, result.run_dir, settings["budget"])
 
