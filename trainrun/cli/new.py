@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrun.cli.arguments import ArgumentParser
 from trainrun.cli.guide.pages import files_of
-from trainrun.terminal.lines import say
+from trainrun.terminal.lines import answer, say
 from trainrun.vocabulary.errors import ConfigError
 
 _ABOUT = """Write a folder with a model, a data set, their options in conf/, an experiment, a test and a
@@ -35,7 +35,7 @@ def run(words: list[str]) -> int:
         raise ConfigError.of("FOLDER", f"cannot be written: {error.strerror}, got {folder}") from None
     say(f"wrote {', '.join(files)}", "next:")
     say(f"  cd {shlex.quote(str(folder))}", "  trainrun experiment=first budget=2ep", "  pytest")
-    print(folder)
+    answer(folder)
     return 0
 
 

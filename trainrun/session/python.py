@@ -25,7 +25,6 @@ from trainrun.runtime.signals import guest
 from trainrun.session.load_run import SPLITS, LoadedRun, load_run, refuse_another_run, views_of
 from trainrun.session.process_state import current_code, restored, torch_restored
 from trainrun.session.resume import RunEnd, refuse_other_forms, resumed
-from trainrun.session.run import Run
 from trainrun.session.summary import print_summary
 from trainrun.session.train import read_line, show_settings, trained
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
@@ -207,7 +206,8 @@ def _result(ended: RunEnd) -> Result:
         status = read_json(ended.run_dir / "status.json")
         step, seconds = int(status.get("step") or 0), float(status.get("seconds") or 0.0)
         reason, best = str(status.get("reason")), read_json(ended.run_dir / "result.json").get("best_value")
-        metrics = Run(ended.run_dir).metrics
+        by_split = {"val": status.get("metric"), "test": status.get("test")}
+        metrics = {split: values for split, values in by_split.items() if values}
         return Result(ended.run_dir, 0, "completed", reason, step, best, seconds, metrics, "")
     result = ended.result
     if result.state == "interrupted":

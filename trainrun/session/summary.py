@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trainrun import ranks
 from trainrun.run.directory import ROOT
-from trainrun.terminal.lines import say
+from trainrun.terminal.lines import answer, say
 from trainrun.vocabulary.duration import parse
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def print_summary(result: Result, budget: str, quiet: bool) -> None:
     folder, command = shlex.quote(str(result.run_dir)), shlex.join(ranks.command())
     if quiet:
         if result.state == "completed":
-            print(result.run_dir)
+            answer(result.run_dir)
         return
     if result.state == "interrupted":
         say("", "to go on:", f"  {command} resume {folder}")

@@ -18,7 +18,7 @@ from trainrun.sweep.job import stop_reason
 from trainrun.sweep.outcome import first_clause, outcome
 from trainrun.sweep.sweep import counted
 from trainrun.sweep.sweep_json import RunningSweep, is_trusted, write_sweep_json
-from trainrun.terminal.lines import columns, say, show
+from trainrun.terminal.lines import answer, columns, say, show
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import GAP, cut, row_of
 from trainrun.vocabulary.errors import INTERRUPTED
@@ -48,7 +48,7 @@ def close_sweep(sweep: RunningSweep) -> int:
         if any(setting.count > 1 for setting in stored.settings):
             say("all metrics:", f"  trainrun compare {shlex.quote(str(folder))}")
         if sweep.quiet:
-            print(folder / best.folder)
+            answer(folder / best.folder)
     if others := sum(file.parent.name not in sweep.planned for file in folder.glob("*/status.json")):
         say(f"{counted(others, 'more job')} lie here that this line does not ask for")
     if is_open or reason:

@@ -40,6 +40,11 @@ def show(lines: Iterable[Line], file: TextIO) -> None:
         console.print(text if visible(text.plain) == text.plain else Text(visible(text.plain)))
 
 
+def answer(text: object) -> None:
+    """Print a result on stdout, for a script that reads it."""
+    print(text)
+
+
 def replaceable(text: str) -> None:
     """Show progress in a line that the next one replaces; on a terminal only."""
     if width := columns(sys.stderr):
