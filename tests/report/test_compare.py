@@ -92,6 +92,7 @@ def test_which_way_is_better_is_what_the_tasks_say() -> None:
     for task in (Adversarial, Binary, Classification, LanguageModel, MaskedLM, Multilabel, Regression):
         modes |= task.metric_modes
     modes |= {"top5": "max", "mean_iou": "max"}  # of more than five classes, of those of pixels
+    modes |= {"frechet": "min"}  # of generated pictures
     assert modes == metric_modes()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from trainrun.run.history import (
     end_of,
     epochs_of,
     is_contradicted,
+    is_number,
     saved_step,
     unread_lines,
 )
@@ -138,3 +140,8 @@ def test_a_pipe_in_place_of_a_record_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "metrics.jsonl")
     assert curves_of(tmp_path) == {} and end_of(tmp_path) is None
     assert unread_lines(tmp_path / "metrics.jsonl") == 0
+
+
+def test_what_is_a_number() -> None:
+    assert is_number(1) and is_number(0.5)
+    assert not any(map(is_number, (True, None, "1", [1], math.nan, math.inf, 10**400)))

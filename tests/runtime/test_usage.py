@@ -34,7 +34,7 @@ class Driver:
         return self.failed
 
     def nvmlDeviceGetUtilizationRates(self, handle: Any, use: Any) -> int:
-        use._obj.gpu = 37
+        use._obj[0] = 37
         return self.failed
 
 

@@ -142,12 +142,12 @@ def resume(run: Path, *words: str) -> Any:
 def test_a_finished_run_has_nothing_left_unless_its_budget_grows(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert resume(run) is None
+    assert resume(run).result is None
     assert capsys.readouterr().err == "run is complete at step 4: nothing to do\n"
-    assert resume(run, "optimizer.lr=0.2", "budget=4step") is None
+    assert resume(run, "optimizer.lr=0.2", "budget=4step").result is None
     assert "nothing to do; optimizer.lr stays as it was" in capsys.readouterr().err
-    result, budget = resume(run, "budget=5step")
-    assert (result.step, result.state, budget) == (5, "completed", "5step")
+    ended = resume(run, "budget=5step")
+    assert (ended.result.step, ended.result.state, ended.budget) == (5, "completed", "5step")
     said = capsys.readouterr().err
     assert "budget: 4step -> 5step (takes effect)" in said
     assert "the learning rate is planned again over 5 steps, from where it stands" in said
@@ -180,4 +180,4 @@ def test_the_samples_of_a_step_stay_whatever_their_cut(
     with pytest.raises(ConfigError, match="the run takes 8 samples a step") as caught:
         resume(run, *words)
     assert (caught.value.problems[0].key, caught.value.problems[0].fix) == (key, fix)
-    assert resume(run, "batch_size=2", "loop.accumulate=4") is None  # the same window in smaller pieces
+    assert resume(run, "batch_size=2", "loop.accumulate=4").result is None  # the same window, cut smaller

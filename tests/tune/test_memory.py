@@ -87,7 +87,8 @@ def test_this_machine_has_something_to_spare() -> None:
 
 HOLDS = """
 import os
-from trainrun.tune.memory import held_bytes, taken_bytes
+from trainrun.runtime.usage import held_bytes
+from trainrun.tune.memory import taken_bytes
 before = held_bytes()
 block = bytearray(os.urandom(1000) * 60_000)
 assert held_bytes() >= before + 50_000_000
@@ -102,7 +103,8 @@ def test_the_most_that_was_held_stays_when_it_is_given_back() -> None:
 
 TAKES = """
 import time
-from trainrun.tune.memory import held_bytes, watched
+from trainrun.runtime.usage import held_bytes
+from trainrun.tune.memory import watched
 room = int(%s)
 with watched(held_bytes() + room):
     block = bytearray(b"x") * 80_000_000

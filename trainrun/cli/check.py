@@ -45,16 +45,14 @@ def _examine(words: Sequence[str], picture: Path | None, as_json: bool) -> int:
     composition = composer.checked(words)
     for note in composition.notes:
         say(note)
-    from trainrun.assembly.build import build
     from trainrun.check.batch import picture as draw
     from trainrun.check.checks import examine
     from trainrun.check.context import context_of
     from trainrun.check.finding import command_with_fixes
     from trainrun.report import checked
-    from trainrun.session.stored_weights import initial_weights
-    from trainrun.session.teacher import with_teacher
+    from trainrun.session.open_run import build_new
 
-    parts = with_teacher(build(composition.settings, weights=initial_weights(composition.settings)))
+    parts = build_new(composition.settings)
     drawn = draw(context_of(parts), picture) if picture else None
     sections = examine(parts)
     findings = [finding for section in sections for finding in section.findings]

@@ -75,13 +75,11 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
 def _search(composition: Composition, arguments: argparse.Namespace, send: int) -> int:
     """Build, search and print; the words of the run with the suggestion go into `send`."""
-    from trainrun.assembly.build import build
     from trainrun.report import range_test
-    from trainrun.session.stored_weights import initial_weights
-    from trainrun.session.teacher import with_teacher
+    from trainrun.session.open_run import build_new
     from trainrun.tune.lr_search import search_lr, with_setting
 
-    parts = with_teacher(build(composition.settings, weights=initial_weights(composition.settings)))
+    parts = build_new(composition.settings)
     low, high, steps = arguments.min, arguments.max, arguments.steps
     title = f"{steps} steps of {parts.samples_per_step} samples, lr {low:g} to {high:g}"
     test = search_lr(parts, low, high, steps, partial(_counted, title))

@@ -122,7 +122,6 @@ def _init(arguments: Namespace) -> Drawn:
 
 
 def _runs(arguments: Namespace) -> Drawn:
-    """The curves that stored runs recorded."""
     from trainrun.report import compare, panels
 
     paths = list(dict.fromkeys(find_run(word) for word in arguments.words or ["last"]))
@@ -137,7 +136,6 @@ def _runs(arguments: Namespace) -> Drawn:
 
 
 def _sweep(arguments: Namespace) -> Drawn:
-    """The ranking of a stored sweep."""
     if len(arguments.words) > 1:
         text = f"one at a time is drawn, got {len(arguments.words)}: {' '.join(arguments.words)}"
         raise ConfigError.of("SWEEP", text)

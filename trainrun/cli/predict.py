@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from trainrun.cli.stored_run import load_named_run, parsed, parser_of
+from trainrun.run.files import replacing
 from trainrun.session.load_run import SPLITS, views_of
 from trainrun.session.predictions import about_input, samples_of
 from trainrun.terminal.lines import say
@@ -57,17 +57,11 @@ def _write(rows: Iterable[Sequence[str]], out: Path | None) -> int:
         count = _count(rows, sys.stdout)
         sys.stdout.flush()
         return count
-    part = out.with_name(f".tmp-{out.name}")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            count = _count(rows, file)
-        part.replace(out)
+        with replacing(out) as part, part.open("w", encoding="utf-8", newline="") as file:
+            return _count(rows, file)
     except OSError as error:
         raise StorageError(f"--out: {out} cannot be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return count
 
 
 def _count(rows: Iterable[Sequence[str]], file: TextIO) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from trainrun import ranks
 from trainrun.session.find_run import find_run
 from trainrun.session.resume import refuse_other_forms, resumed
-from trainrun.session.summary import print_summary
+from trainrun.session.summary import summarized
 from trainrun.sweep import folder
 from trainrun.vocabulary.errors import ConfigError
 
@@ -36,8 +36,4 @@ def run(words: list[str]) -> int:
         return engine.resume(sweep, overrides, quiet)
     run_dir = Path(ranks.broadcast_object(str(find_run(name))))
     ended = resumed(run_dir, overrides, quiet, [*ranks.command(), "resume", *words])
-    if ended is None:
-        return 0
-    result, budget = ended
-    print_summary(result, budget, quiet)
-    return result.exit_code
+    return summarized(ended, quiet)

@@ -95,7 +95,6 @@ def _page(word: str) -> list[str]:
 
 
 def _printed(topic: str) -> list[str]:
-    """The lines of a guide page."""
     return [line.replace(guide.UNBROKEN, " ").rstrip() for line in page(guide.read(topic))]
 
 
@@ -212,7 +211,6 @@ def _table(arguments: list[Argument]) -> list[str]:
 
 
 def _entry(name: str, file: Path, is_default: bool) -> list[str]:
-    """A line of a list of options."""
     meaning = f"{about(file)}{' (yours)' if is_yours(file) else ''}".strip()
     return [f"{name} *" if is_default else name, meaning]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.session.summary import print_summary
+from trainrun.session.summary import summarized
 from trainrun.session.train import read_line, show_settings, trained
 
 
@@ -15,8 +15,4 @@ def run(words: list[str]) -> int:
         from trainrun.sweep.engine import sweep
 
         return sweep(line.composer, line.arguments.overrides, line.typed, line.quiet)
-    ended = trained(line)
-    if ended.result is None:
-        return 0
-    print_summary(ended.result, ended.budget, line.quiet)
-    return ended.result.exit_code
+    return summarized(trained(line), line.quiet)

@@ -10,16 +10,16 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import yaml
 
 from trainrun.logger import drawing
-from trainrun.logger.lines import evaluated_curves, logged_curves, probed_curves
-from trainrun.logger.pending import PendingRows
+from trainrun.logger.lines import probed_curves
+from trainrun.logger.pending import PendingRows, Row
 from trainrun.logger.settings import flat, run_id_in
 from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ConfigError
@@ -34,8 +34,7 @@ _ENVIRONMENT = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "
 class MLflow:
     """One run of `experiment`; a resume goes on with the same one. Curves have the names of TensorBoard's.
 
-    MLflow forgets nothing, so it is told of a step when a checkpoint is behind it, and of the test split
-    at the end. What waits lies in mlflow/pending.jsonl, for a process that goes on. Its parameters are
+    MLflow forgets nothing, so it is told of a step when a checkpoint is behind it. Its parameters are
     those of the first start: they cannot change there.
     """
 
@@ -54,43 +53,29 @@ class MLflow:
         self.client: Any = None
         self.run_id = ""
         self.pending = PendingRows(self.folder / "pending.jsonl", self._log)
-        self.at_end: list[dict[str, Any]] = []
         self.class_names: Sequence[str] = ()
 
     def __call__(self, event: events.Event) -> None:
         if self.run_id or isinstance(event, events.Started):
             with _environment():
+                self.pending.follow(event)
                 self._show(event)
 
     def _show(self, event: events.Event) -> None:
         match event:
             case events.Started():
                 self._start(event)
-            case events.StepsLogged():
-                self.pending.add({**logged_curves(event), "step": event.step})
-            case events.Evaluated():
-                self._evaluated(event)
-            case events.Sampled() | events.Probed():
-                self._written(event)
+            case events.Evaluated(split="test", confusion=matrix) if matrix is not None:
+                self._picture("confusion/test", drawing.confusion(matrix, self.class_names), event.step)
+            case events.Sampled():
+                self._text("sample", event.text, event.step)
+            case events.Probed():
+                self._probed(event)
             case events.Pictured():
                 picture = drawing.samples(event.pictures, event.shape, event.labels)
                 self._picture("samples", picture, event.step)
-            case events.CheckpointSaved():
-                self.pending.log_until(event.step)
-            case events.RolledBack():
-                self.pending.forget_after(event.to)
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._end(event)
-            case (
-                events.Progressed()
-                | events.Weighed()
-                | events.NotFinite()
-                | events.Replanned()
-                | events.Warned()
-            ):
-                pass
-            case _:
-                assert_never(event)
 
     def _start(self, event: events.Started) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -118,27 +103,13 @@ class MLflow:
             self.client.log_batch(self.run_id, params=params[first : first + _MOST_PARAMS])
         self.client.log_text(self.run_id, config, "config.yaml")
 
-    def _log(self, row: Mapping[str, Any]) -> None:
+    def _log(self, row: Row) -> None:
         now, step = int(time.time() * 1000), row["step"]
         values = {_named(name): float(value) for name, value in row.items() if name != "step"}
         metrics = [self.entities.Metric(name, value, now, step) for name, value in values.items()]
         self.client.log_batch(self.run_id, metrics=metrics)
 
-    def _evaluated(self, event: events.Evaluated) -> None:
-        """The test split waits for the end of the run, which a resume may move."""
-        row = {**evaluated_curves(event), "step": event.step}
-        if event.split != "test":
-            self.pending.add(row)
-            return
-        self.at_end = [row]
-        if event.confusion is not None:
-            picture = drawing.confusion(event.confusion, self.class_names)
-            self._picture("confusion/test", picture, event.step)
-
-    def _written(self, event: events.Sampled | events.Probed) -> None:
-        if isinstance(event, events.Sampled):
-            self._text("sample", event.text, event.step)
-            return
+    def _probed(self, event: events.Probed) -> None:
         self.pending.add({**probed_curves(event), "step": event.step})
         for name, picture in event.pictures.items():
             self._picture(f"probe/{name}", picture, event.step)
@@ -148,12 +119,9 @@ class MLflow:
             self._text(f"probe/{name}", json.dumps(list(rows), indent=1), event.step, "json")
 
     def _end(self, event: events.Finished | events.Interrupted | events.Failed) -> None:
-        if not isinstance(event, events.Failed):
-            self.pending.log_until(event.step)
         if isinstance(event, events.Finished):
             best = {} if event.best is None else {f"best/{event.monitor.partition('/')[2]}": event.best}
-            for row in (*self.at_end, {**best, "step": event.best_step or 0}):
-                self._log(row)
+            self._log({**best, "step": event.best_step or 0})
         states = {events.Finished: "FINISHED", events.Interrupted: "KILLED", events.Failed: "FAILED"}
         self.client.set_terminated(self.run_id, states[type(event)])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, assert_never
+from typing import Any
 
 from trainrun.logger.lines import describe_kept_weights, lines_of
 from trainrun.terminal.lines import say
@@ -55,16 +55,6 @@ class NotebookConsole:
             case events.Interrupted() | events.Failed():  # whose error stands below the cell
                 ended = f"{event.signal}: saved" if isinstance(event, events.Interrupted) else "failed"
                 self._show(f"{ended} at step {event.step}: {self.run_dir}")
-            case (
-                events.Pictured()
-                | events.Weighed()
-                | events.Sampled()
-                | events.Probed()
-                | events.CheckpointSaved()
-            ):
-                pass
-            case _:
-                assert_never(event)
 
     def _start(self, event: events.Started) -> None:
         self.run_dir, self.step, self.monitor = event.run_dir, event.step, event.monitor

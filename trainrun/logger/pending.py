@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from trainrun.logger.lines import evaluated_curves, logged_curves
+from trainrun.vocabulary import events
+
 Row = dict[str, Any]  # with its `step`
 
 
@@ -20,6 +23,26 @@ class PendingRows:
     def __init__(self, file: Path, log: Callable[[Row], None]) -> None:
         self.file, self.log = file, log
         self.rows: list[tuple[Row, Row]] = []  # and objects beside, which no file holds
+        self.at_end: list[Row] = []
+
+    def follow(self, event: events.Event) -> None:
+        """Hold an event's curves back, and log what it settles.
+
+        The test split waits for the end of the run, which a resume may move.
+        """
+        match event:
+            case events.StepsLogged():
+                self.add({**logged_curves(event), "step": event.step})
+            case events.Evaluated(split="test"):
+                self.at_end = [{**evaluated_curves(event), "step": event.step}]
+            case events.Evaluated():
+                self.add({**evaluated_curves(event), "step": event.step})
+            case events.RolledBack():
+                self.forget_after(event.to)
+            case events.CheckpointSaved() | events.Interrupted() | events.Finished():
+                self.log_until(event.step)
+        for row in self.at_end if isinstance(event, events.Finished) else ():
+            self.log(row)
 
     def add(self, row: Row, **objects: Any) -> None:
         """Hold a row back. `objects`, such as pictures, are lost where the process is killed."""

@@ -16,7 +16,7 @@ from trainrun.config.stored import load_stored
 from trainrun.config.task_facts import metric_modes
 from trainrun.logger.settings import flat
 from trainrun.report.values import text_of
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 from trainrun.run.history import Curves, curves_of, epochs_of
 from trainrun.run.listing import printable, state_in
 from trainrun.terminal.numbers import number
@@ -74,7 +74,7 @@ def _stored(mark: str, path: Path) -> ComparedRun:
 def _surroundings(path: Path) -> dict[str, str]:
     """Where it ran and on what: commit, versions, device, the data's fingerprint."""
     content = read_json(path / "environment.json")
-    git, packages, data = (_object(content.get(key)) for key in ("git", "packages", "data"))
+    git, packages, data = (object_in(content, key) for key in ("git", "packages", "data"))
     values = {"commit": str(git.get("commit", ""))[:10], "torch": packages.get("torch")}
     values |= {"device": content.get("device"), "data_fingerprint": str(data.get("fingerprint", ""))[:10]}
     return {key: printable(value) for key, value in values.items() if value}
@@ -82,11 +82,13 @@ def _surroundings(path: Path) -> dict[str, str]:
 
 def _results(path: Path, status: dict[str, Any], curves: Curves, monitor: str) -> dict[str, float | str]:
     """The final numbers, the monitored one first; of a run that has not come to its end those there are."""
-    best, result = _object(status.get("best")), read_json(path / "result.json")
+    best, result = object_in(status, "best"), read_json(path / "result.json")
     train_metric = f"train/{monitor.partition('/')[2]}"
-    metrics = {f"val/{name}": value for name, value in _numbers(best.get("metrics")).items()}
+    metrics = {f"val/{name}": value for name, value in _numbers(object_in(best, "metrics")).items()}
     results: dict[str, float | str] = {monitor: metrics[monitor]} if monitor in metrics else {}
-    results |= metrics | {f"test/{name}": value for name, value in _numbers(status.get("test")).items()}
+    results |= metrics | {
+        f"test/{name}": value for name, value in _numbers(object_in(status, "test")).items()
+    }
     results |= _numbers({"best_step": best.get("step")})
     results |= {name: curves[name][-1][1] for name in ("train/loss", train_metric) if curves.get(name)}
     figures = {"steps": status.get("step"), "epochs": epochs_of(path)}
@@ -97,13 +99,8 @@ def _results(path: Path, status: dict[str, Any], curves: Curves, monitor: str) -
     return results
 
 
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _numbers(values: Any) -> dict[str, float]:
-    are_numbers = {name: type(value) in (int, float) for name, value in _object(values).items()}
-    return {printable(name): values[name] for name, is_number in are_numbers.items() if is_number}
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {printable(name): value for name, value in values.items() if type(value) in (int, float)}
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:

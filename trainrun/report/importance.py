@@ -8,7 +8,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainrun.report.values import is_number, text_of
+from trainrun.report.values import text_of
+from trainrun.run.history import is_number
 from trainrun.sweep.folder import StoredSweep, SweptJob
 
 ENOUGH = 8  # completed jobs; of fewer a rank correlation of 0.7 is still chance

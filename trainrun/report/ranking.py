@@ -12,9 +12,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from trainrun.report.importance import ENOUGH, SettingImportance, importances, keys_of, repeats_of
-from trainrun.report.values import cell_of, is_number, shortened, text_of
+from trainrun.report.values import cell_of, shortened, text_of
+from trainrun.run.history import is_number
 from trainrun.run.listing import printable
 from trainrun.sweep.folder import StoredSweep
+from trainrun.sweep.sweep import counted as number_of
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import GAP, heading, laid_out
 
@@ -49,8 +51,7 @@ def lines(sweep: StoredSweep, width: int) -> list[Text]:
 def counted(sweep: StoredSweep) -> str:
     """`24 jobs: 21 completed, 3 failed`."""
     states = Counter(job.state for job in sweep.jobs).most_common()
-    noun = "job" if len(sweep.jobs) == 1 else "jobs"
-    return f"{len(sweep.jobs)} {noun}: {', '.join(f'{count} {state}' for state, count in states)}"
+    return f"{number_of(len(sweep.jobs), 'job')}: {', '.join(f'{count} {state}' for state, count in states)}"
 
 
 def _about(sweep: StoredSweep) -> list[str]:

@@ -59,9 +59,8 @@ def picture(schedules: Rates, numbers: Rates, file: Path) -> None:
 
     panels = {"learning rate": schedules, **{key: {"": values} for key, values in numbers.items()}}
     figure = Figure(figsize=(9, 4.5 + 2.5 * len(numbers)), layout="constrained")
-    for axes, (title, rates_by_name) in zip(
-        figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True
-    ):
+    column = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for axes, (title, rates_by_name) in zip(column, panels.items(), strict=True):
         for index, (name, rates) in enumerate(rates_by_name.items()):
             label = name or "_"  # matplotlib leaves it out of the legend
             axes.plot(range(1, len(rates) + 1), rates, **look(index), label=label, linewidth=1.8)

@@ -12,7 +12,8 @@ from typing import Any
 from trainrun.report.importance import importances, keys_of, repeats_of
 from trainrun.report.look import grid, legend_of, plain
 from trainrun.report.ranking import counted, ranked
-from trainrun.report.values import cell_of, is_number, shortened, text_of
+from trainrun.report.values import cell_of, shortened, text_of
+from trainrun.run.history import is_number
 from trainrun.sweep.folder import StoredSweep, SweptJob
 from trainrun.terminal.chart import is_wide
 from trainrun.terminal.numbers import number

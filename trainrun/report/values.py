@@ -9,11 +9,6 @@ from trainrun.run.listing import printable
 _LABEL = 18  # characters
 
 
-def is_number(value: Any) -> bool:
-    """Whether a swept value has a place among numbers; true, false, NaN and infinity have none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-
-
 def cell_of(value: Any, width: int) -> str:
     """A swept value for people: numbers in four digits, a long text without its middle."""
     return shortened(f"{value:.4g}" if isinstance(value, float) else text_of(value), width)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainrun.run.history import is_number
 from trainrun.vocabulary.errors import StorageError
 
 
@@ -93,8 +94,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def number_in(content: Mapping[str, Any], key: str) -> float | None:
     """A number of such an object as arithmetic can take it; None where there is another thing, or nothing."""
     value = content.get(key)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-    return value if is_number else None
+    return value if is_number(value) else None
 
 
 def object_in(content: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -111,6 +111,15 @@ def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> Storage
         room += [f"{free_bytes(path):,} bytes are free"]
     text += f"; {', '.join(room)}" if room else ""
     return StorageError(f"{text}; what was saved before is whole: fix this, then resume the run")
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Within, a write that fails is a StorageError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_failed(path, error) from None
 
 
 def free_bytes(path: Path) -> int:

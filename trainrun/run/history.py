@@ -95,18 +95,6 @@ def saved_step(run_dir: Path) -> int | None:
     return next((step for step in reversed(steps) if step is not None), None)
 
 
-def last_evaluations(run_dir: Path, best_step: int | None) -> dict[str, Any]:
-    """`metric` and `best` as status.json has them, read from metrics.jsonl."""
-    latest: dict[str, Any] = {"metric": None, "best": None}
-    for record in records(run_dir / "metrics.jsonl"):
-        if record["event"] == "eval" and record.get("split") == "val":
-            metrics = {name: value for name, value in record.items() if name not in _NOT_DRAWN}
-            latest["metric"] = metrics
-            if best_step is not None and step_of(record) == best_step:
-                latest["best"] = {"step": best_step, "metrics": metrics}
-    return latest
-
-
 def unread_lines(file: Path, num_bytes: int | None = None) -> int:
     """How many lines of a file, or of its first bytes, are no records; a copy may have cut off the last."""
     whole = None if num_bytes is None else file.read_bytes()[:num_bytes].decode(errors="replace")

@@ -15,10 +15,10 @@ from trainrun.run.files import (
     overwrite_text,
     read_json,
     replace_json,
-    storage_failed,
+    storage_errors,
     without_half_line,
 )
-from trainrun.run.history import last_evaluations, records
+from trainrun.run.history import records
 from trainrun.runtime.signals import exit_code
 from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ResumeError
@@ -27,6 +27,7 @@ RESULT = "result.json"
 _NOT_METRICS = {"event", "step", "epoch", "split", "weights", "nonfinite"}
 _NOT_LEARNED = _NOT_METRICS | {"lr", "grad_norm", "grad_norm_after", "clipped", "skipped", "spikes"}
 _NOT_LEARNED |= {"update_ratio", "dead_units"}
+_Line = Mapping[str, Any]  # of metrics.jsonl
 
 
 class Record:
@@ -41,23 +42,19 @@ class Record:
         for path in run_dir.iterdir():
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise ResumeError(f"{path} is a link or a pipe, which a run's folder never has; remove it")
-        try:
+        with storage_errors(run_dir):
             self._metrics = (run_dir / "metrics.jsonl").open("ab")
             without_half_line(run_dir / "timing.jsonl")
             self._timing = (run_dir / "timing.jsonl").open("a", encoding="utf-8")
-        except OSError as error:
-            raise storage_failed(run_dir, error) from None
 
     def cut(self, num_bytes: int) -> None:
         """Forget the lines written after the checkpoint that training continues from."""
         if num_bytes > self._metrics.tell():
             path = self.run_dir / "metrics.jsonl"
             raise ResumeError(f"{path} has {self._metrics.tell()} bytes, {num_bytes} were saved; restore it")
-        try:
+        with storage_errors(self.run_dir):
             self._metrics.truncate(num_bytes)
             self._metrics.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise storage_failed(self.run_dir, error) from None
 
     def metrics_bytes(self) -> int:
         """The length of metrics.jsonl."""
@@ -75,7 +72,7 @@ class Record:
                 fsync(path)
 
     def __call__(self, event: events.Event) -> None:
-        try:
+        with storage_errors(self.run_dir):
             if (record := events.metrics_record(event)) is not None:
                 self._metrics.write(events.to_line(record).encode())
                 self._metrics.flush()
@@ -89,8 +86,6 @@ class Record:
             if (timing := events.timing_record(event)) is not None:
                 self._timing.write(events.to_line({"time": round(time.time(), 3)} | timing))
                 self._timing.flush()
-        except OSError as error:
-            raise storage_failed(self.run_dir, error) from None
 
     def close(self) -> None:
         """What could not be written was told when it could not."""
@@ -151,10 +146,13 @@ def restore_status(run_dir: Path, best_step: int | None) -> None:
 
     `best_step`: of the state that training goes on from.
     """
+    _, last, best, _ = _latest(records(run_dir / "metrics.jsonl"), best_step)
+    metrics = [_metrics(record, _NOT_METRICS) if record else None for record in (last, best)]
+    evaluations = {"metric": metrics[0], "best": {"step": best_step, "metrics": metrics[1]} if best else None}
     started = next(records(run_dir / "timing.jsonl"), {}).get("time")
     is_lost = not isinstance(read_json(run_dir / "status.json").get("started"), float)
     first = {"started": started} if is_lost and isinstance(started, float) else {}
-    write_status(run_dir, **last_evaluations(run_dir, best_step), **first)
+    write_status(run_dir, **evaluations, **first)
 
 
 def result_of(finished: events.Finished, lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -165,19 +163,11 @@ def result_of(finished: events.Finished, lines: Iterable[Mapping[str, Any]]) -> 
     step whose weights were evaluated; `train` are means over the steps since the log before. None: there
     was none.
     """
-    train = best = last = test = epochs = None
-    for record in lines:
-        if record.get("event") == "train":
-            train, epochs = record, record.get("epoch")
-        elif record.get("split") == "val":
-            last = record
-            best = record if record.get("step") == finished.best_step else best
-        elif record.get("split") == "test":
-            test = record
+    train, last, best, test = _latest(lines, finished.best_step)
     return {
         "reason": finished.reason,
         "steps": finished.step,
-        "epochs": epochs,
+        "epochs": train.get("epoch") if train else None,
         "samples": finished.samples,
         "skipped_steps": finished.skipped,
         "spikes": train.get("spikes", 0) if train else 0,
@@ -191,6 +181,20 @@ def result_of(finished: events.Finished, lines: Iterable[Mapping[str, Any]]) -> 
         "train": _metrics(train, _NOT_LEARNED) if train else None,
         "seconds": round(finished.seconds, 3),
     }
+
+
+def _latest(lines: Iterable[_Line], best_step: int | None) -> tuple[_Line | None, ...]:
+    """The last line on training, on the validation split, on that at the best step, and on the test split."""
+    train = last = best = test = None
+    for record in lines:
+        if record.get("event") == "train":
+            train = record
+        elif record.get("split") == "val":
+            last = record
+            best = record if record.get("step") == best_step else best
+        elif record.get("split") == "test":
+            test = record
+    return train, last, best, test
 
 
 def _evaluation(record: Mapping[str, Any] | None) -> dict[str, Any] | None:

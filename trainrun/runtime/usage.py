@@ -6,8 +6,16 @@ import ctypes
 import functools
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import torch
+
+
+def held_bytes() -> int:
+    """The memory that this process holds now; 0 where the system does not say."""
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def machine_use(device: torch.device) -> dict[str, float]:
@@ -15,9 +23,7 @@ def machine_use(device: torch.device) -> dict[str, float]:
 
     What the system does not tell is left out.
     """
-    use: dict[str, float] = {}
-    with suppress(OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
-        use["rss_bytes"] = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    use: dict[str, float] = {"rss_bytes": held} if (held := held_bytes()) else {}
     if device.type == "cuda":
         use["gpu_bytes"] = torch.cuda.memory_reserved(device)
         if (share := _gpu_use(device.index or 0)) is not None:
@@ -25,17 +31,13 @@ def machine_use(device: torch.device) -> dict[str, float]:
     return use
 
 
-class _Utilization(ctypes.Structure):
-    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))  # per cent
-
-
 def _gpu_use(index: int) -> float | None:
     """The share of the driver's last sampling period in which the GPU computed; None where it is not told."""
-    driver, use = _driver(), _Utilization()
+    driver, use = _driver(), (ctypes.c_uint * 2)()  # of the GPU and of its memory, per cent
     if driver is None or (handle := _handle(driver, index)) is None:
         return None
     failed = driver.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(use))
-    return None if failed else use.gpu / 100
+    return None if failed else use[0] / 100
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Open a stored run: build its model, data and optimizer again from config.yaml, with overrides."""
+"""Build the model, data and optimizer of a run: of a new one, or of a stored one again, with overrides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.overrides import key_of
 from trainrun.config.stored import parse_stored, stored_text
 from trainrun.run import signing
-from trainrun.session.stored_weights import stored_weights
+from trainrun.session.stored_weights import initial_weights, stored_weights
+from trainrun.session.teacher import with_teacher
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -27,6 +28,11 @@ class StoredRun:
     parts: Parts
     before: Mapping[str, Any]
     composition: Composition
+
+
+def build_new(settings: Mapping[str, Any]) -> Parts:
+    """Build a new run, with the weights that it starts from and the teacher that it learns from."""
+    return with_teacher(build(settings, weights=initial_weights(settings)))
 
 
 def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str] = ()) -> StoredRun:

@@ -68,11 +68,6 @@ def _undo_change(read: Callable[[], Any], write: Callable[[Any], object]) -> Und
     return lambda: None if read() == before else write(before)
 
 
-def _undo(before: Any, write: Callable[[Any], object]) -> Undo:
-    """Write `before` in any case: tensors and generator states have no plain comparison."""
-    return lambda: write(before)
-
-
 def _attribute(owner: Any, name: str) -> Undo:
     return _undo_change(partial(getattr, owner, name), partial(setattr, owner, name))
 
@@ -122,20 +117,21 @@ def _of_torch() -> Iterator[Undo]:
     import numpy as np
     import torch
 
-    yield _undo(np.random.get_state(), np.random.set_state)
+    # The states of generators have no plain comparison: they are written in any case.
+    yield partial(np.random.set_state, np.random.get_state())
     yield _undo_change(np.geterr, lambda answers: np.seterr(**answers))
     from trainrun.optimizer.eager import unmark
 
     yield unmark
-    yield _undo(torch.get_rng_state(), torch.set_rng_state)
+    yield partial(torch.set_rng_state, torch.get_rng_state())
     if torch.cuda.is_available():
         if torch.cuda.is_initialized():
-            yield _undo(torch.cuda.get_rng_state_all(), torch.cuda.set_rng_state_all)
+            yield partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
             yield _undo_change(torch.cuda.current_device, torch.cuda.set_device)
         else:  # its generators are seeded at their first use, with the last seed that was set
-            yield _undo(torch.initial_seed(), torch.cuda.manual_seed_all)
+            yield partial(torch.cuda.manual_seed_all, torch.initial_seed())
     if torch.backends.mps.is_available():
-        yield _undo(torch.mps.get_rng_state(), torch.mps.set_rng_state)
+        yield partial(torch.mps.set_rng_state, torch.mps.get_rng_state())
     yield _undo_change(torch.get_num_threads, torch.set_num_threads)
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled
     yield _undo_change(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun import ranks
 from trainrun.config.suggest import hydra_value
-from trainrun.run.files import read_json, replace_text, storage_failed
+from trainrun.run.files import read_json, replace_text, storage_errors
 from trainrun.vocabulary.events import to_line
 from trainrun.vocabulary.version import __version__
 
@@ -97,9 +97,7 @@ def add_lineage(
     """
     path = run_dir / "lineage.jsonl"
     line = {"time": round(time.time(), 3), "command": command, "from_step": from_step, "changes": changes}
-    try:
+    with storage_errors(path):
         before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         lines = before[: before.rfind("\n") + 1]  # a copy of the folder may end in half a line
         replace_text(path, lines + to_line(line | {"lr": lr}))
-    except OSError as error:
-        raise storage_failed(path, error) from None

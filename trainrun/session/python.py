@@ -24,9 +24,9 @@ from trainrun.run.files import read_json
 from trainrun.runtime.signals import guest
 from trainrun.session.load_run import SPLITS, LoadedRun, load_run, refuse_another_run, views_of
 from trainrun.session.process_state import current_code, restored, torch_restored
-from trainrun.session.resume import refuse_other_forms, resumed
+from trainrun.session.resume import RunEnd, refuse_other_forms, resumed
 from trainrun.session.summary import print_summary
-from trainrun.session.train import RunEnd, read_line, show_settings, trained
+from trainrun.session.train import read_line, show_settings, trained
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def resume(run: str, overrides: Sequence[str], resume_sweep: Callable[[str, list
         with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
             command = [*ranks.command(), "resume", str(run), *words]
             ended = resumed(run_dir, [word for word in words if word != "-q"], "-q" in words, command)
-    return _result(RunEnd(None, run_dir, "") if ended is None else RunEnd(ended[0], run_dir, ended[1]))
+    return _result(ended)
 
 
 def load(run: str, checkpoint: str | None = "best", trust: Sequence[str] = ()) -> nn.Module:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,16 @@ from trainrun.vocabulary.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
     from trainrun.session.session import Result, ShouldStop
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """The end of a run. `result` is None where the run in `run_dir` had nothing left to do."""
+
+    result: Result | None
+    run_dir: Path
+    budget: str
+
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -75,15 +86,16 @@ def resumed(
     quiet: bool,
     command: Sequence[str],
     should_stop: ShouldStop | None = None,
-    typed: Collection[str] = (),
-) -> tuple[Result, str] | None:
-    """Resume a stored run; returns its result and budget, None where nothing is left to do."""
+    typed: Mapping[str, Any] | None = None,
+) -> RunEnd:
+    """Resume a stored run, where anything is left to do. `typed`: settings whose targets the user names."""
     from trainrun.assembly.build import rates_of
-    from trainrun.session.open_run import open_run
+    from trainrun.session.open_run import open_run, targets_of
     from trainrun.session.session import RunOptions, continue_run
     from trainrun.session.teacher import with_teacher
 
-    stored = open_run(run_dir, overrides, typed)
+    stored = open_run(run_dir, overrides, {target for _, target in targets_of(typed)})
+    budget = stored.composition.settings["budget"]
     status = read_json(run_dir / "status.json")  # after it: another process may have ended meanwhile
     changes = changed_settings(stored.before, stored.composition.settings)
     environment = read_json(run_dir / "environment.json")
@@ -92,14 +104,14 @@ def resumed(
     if reason := _nothing_left(run_dir, status, stored.parts, bool(changes)):
         unchanged = f"; {', '.join(changes)} stay{'' if len(changes) > 1 else 's'} as it was"
         say(f"{reason}: nothing to do{unchanged if changes else ''}")
-        return None
+        return RunEnd(None, run_dir, budget)
     classed = {key: (*pair, change_class(key)) for key, pair in changes.items()}
     is_replanned = any(_is(key, PLANS_LR) for key in changes)
     notes = _notes(classed, is_replanned, environment, stored.parts)
     rates = rates_of(stored.before, stored.parts) if is_replanned else None
     options = RunOptions(command, quiet, classed, notes, rates, should_stop=should_stop)
     result = continue_run(with_teacher(stored.parts, run_dir), run_dir, stored.composition.storable, options)
-    return result, stored.composition.settings["budget"]
+    return RunEnd(result, run_dir, budget)
 
 
 def changed_settings(

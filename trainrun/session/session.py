@@ -20,7 +20,7 @@ from trainrun.logger.lines import describe_kept_weights as describe_final_weight
 from trainrun.loop.loop import Loop
 from trainrun.run import signing
 from trainrun.run.directory import ROOT, claim
-from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
+from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_errors
 from trainrun.run.history import history_of
 from trainrun.run.listing import num_bytes
 from trainrun.run.lock import lock
@@ -85,7 +85,7 @@ def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: 
     settings = _pinned(composition.storable, parts)
     settings |= {"name": None} if run_dir else {}  # a sweep's name is not its jobs'
     with owner, failure_recorded(folder):
-        with _storage_errors(folder):
+        with storage_errors(folder):
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
@@ -220,15 +220,6 @@ def check_disk_space(parts: Parts, folder: Path) -> None:
         raise StorageError(f"{text}; {advice}, or checkpoint.keep_last=1")
 
 
-@contextlib.contextmanager
-def _storage_errors(run_dir: Path) -> Iterator[None]:
-    """Within, a failed write is a StorageError about the run's folder."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_failed(run_dir, error) from None
-
-
 def _pinned(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     """Pin what a resume must not change: the threads, and the paths of initial weights and teacher.
 
@@ -245,7 +236,7 @@ def _write_start(
 ) -> None:
     """Bring the folder's files in line with the training that is about to begin."""
     command = shlex.join(options.command)
-    with _storage_errors(run_dir):
+    with storage_errors(run_dir):
         if not (run_dir / "environment.json").exists():  # else an earlier start that was killed got as far
             content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
             content["run_id"] = run_id

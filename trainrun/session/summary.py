@@ -11,7 +11,16 @@ from trainrun.terminal.lines import answer, say
 from trainrun.vocabulary.duration import parse
 
 if TYPE_CHECKING:
+    from trainrun.session.resume import RunEnd
     from trainrun.session.session import Result
+
+
+def summarized(ended: RunEnd, quiet: bool) -> int:
+    """Print the summary of a run that did anything; returns the exit code."""
+    if ended.result is None:
+        return 0
+    print_summary(ended.result, ended.budget, quiet)
+    return ended.result.exit_code
 
 
 def print_summary(result: Result, budget: str, quiet: bool) -> None:

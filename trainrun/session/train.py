@@ -25,20 +25,12 @@ from trainrun.config.overrides import key_of
 from trainrun.config.suggest import corrected_line, together
 from trainrun.session.find_run import say_what_name_means
 from trainrun.session.process_state import current_code
+from trainrun.session.resume import RunEnd, changes_of_line, resumed
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from trainrun.session.session import Result, ShouldStop
-
-
-@dataclass(frozen=True)
-class RunEnd:
-    """The end of a line's run. `result` is None where the run in `run_dir` had nothing left to do."""
-
-    result: Result | None
-    run_dir: Path
-    budget: str
 
 
 @dataclass(frozen=True)
@@ -84,18 +76,13 @@ def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nul
         _check([composition])
     command, settings = [*ranks.command(), *line.typed], composition.settings
     with around():
-        folder, budget = Path(settings["run_dir"] or "").expanduser(), settings["budget"]
+        folder = Path(settings["run_dir"] or "").expanduser()
         # A folder without a config is unused.
         if settings["resume"] == "auto" and ranks.broadcast_object((folder / "config.yaml").is_file()):
-            from trainrun.session.open_run import targets_of
-            from trainrun.session.resume import changes_of_line, resumed
-
             changes = changes_of_line(folder, composition.overrides)
-            typed = {target for _, target in targets_of(settings)}
-            ended = resumed(folder, changes, line.quiet, command, typed=typed)
-            return RunEnd(None, folder, budget) if ended is None else RunEnd(ended[0], folder, ended[1])
+            return resumed(folder, changes, line.quiet, command, typed=settings)
         result = train_one(composition, command, line.quiet, line.verbose)
-        return RunEnd(result, result.run_dir, budget)
+        return RunEnd(result, result.run_dir, settings["budget"])
 
 
 def train_one(
@@ -110,14 +97,12 @@ def train_one(
 
     A sweep's job has its folder already, and may be stopped early.
     """
-    from trainrun.assembly.build import build
+    from trainrun.session.open_run import build_new
     from trainrun.session.session import RunOptions, start
-    from trainrun.session.stored_weights import initial_weights
-    from trainrun.session.teacher import with_teacher
 
     for note in composition.notes:
         say(note)
-    parts = with_teacher(build(composition.settings, weights=initial_weights(composition.settings)))
+    parts = build_new(composition.settings)
     if verbose:
         from trainrun.assembly.coverage import coverage
         from trainrun.assembly.layers import table

@@ -120,7 +120,6 @@ def table(sweep: StoredSweep, metrics: Metrics, width: int | None) -> list[Text]
 
 
 def _text(value: Any) -> str:
-    """A setting's value, short."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (list, dict)):

@@ -118,7 +118,6 @@ class Job:
             return code
 
     def _train(self, composition: Composition, folder: Path) -> int:
-        from trainrun.session.open_run import targets_of
         from trainrun.session.resume import resumed
         from trainrun.session.train import train_one
 
@@ -128,10 +127,9 @@ class Job:
             raise errors.ConfigError.of(folder.name, text)
         should_stop = self._should_stop(folder, composition.settings["monitor"].removeprefix("val/"))
         if (folder / "config.yaml").is_file():
-            # Checked with the sweep's line.
-            typed = {target for _, target in targets_of(composition.settings)}
-            ended = resumed(folder, _free(composition.overrides), self.quiet, command, should_stop, typed)
-            return ended[0].exit_code if ended else 0
+            words, typed = _free(composition.overrides), composition.settings  # checked with the sweep's line
+            result = resumed(folder, words, self.quiet, command, should_stop, typed).result
+            return result.exit_code if result else 0
         return train_one(composition, command, self.quiet, False, folder, should_stop).exit_code
 
     def _should_stop(self, folder: Path, metric: str) -> ShouldStop | None:

@@ -15,7 +15,7 @@ from trainrun.config.compose.composer import Composition, Space
 from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
 from trainrun.config.space import REPLICATES, Point, Words
-from trainrun.run.files import replace_json, storage_failed
+from trainrun.run.files import replace_json, storage_errors
 from trainrun.sweep.folder import FILE, Best, StoredSetting, StoredSweep, SweptJob
 from trainrun.sweep.outcome import outcome
 
@@ -55,10 +55,8 @@ def write_sweep_json(sweep: RunningSweep, state: str) -> StoredSweep:
     del content["path"]
     for job in content["jobs"]:
         job |= {"reason": job["reason"] or None, "test": job["test"] or None}
-    try:
+    with storage_errors(file):
         replace_json(file, content)
-    except OSError as error:
-        raise storage_failed(file, error) from None
     return stored
 
 

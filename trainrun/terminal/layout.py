@@ -66,7 +66,6 @@ def _with_commands(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def _laid_out(table: Sequence[Sequence[str]], indent: str) -> list[list[str]]:
-    """The lines of each row."""
     if not table:
         return []
     widths = _widths(table, width() - len(indent) - len(_GAP) * (len(table[0]) - 1))

@@ -116,7 +116,6 @@ def _together(
 
 
 def _notes(tries: BatchTrials, survey: Survey, largest: TriedSize) -> list[tuple[str, str]]:
-    """What to know of the size that was found."""
     notes = [("caution", text) for text in tries.cautions.get(largest.size, [])]
     if survey.has_batch_norm and largest.size != survey.batch_size:
         text = f"sees {largest.size} samples at a time and not {survey.batch_size}"

@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 
-from trainrun.assembly.build import Parts, build
+from trainrun.assembly.build import Parts
 from trainrun.assembly.costs import megabytes
 from trainrun.config.compose.composer import Composer
 from trainrun.config.overrides import key_of
+from trainrun.runtime.usage import held_bytes
 from trainrun.session.child import in_child
-from trainrun.session.stored_weights import initial_weights
-from trainrun.session.teacher import with_teacher
+from trainrun.session.open_run import build_new
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
-from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
+from trainrun.tune.memory import SPARED, available_bytes, watched
 from trainrun.tune.trial import Measured, Survey, is_for_memory, survey, time_evaluation, together, train
 from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemoryError
 
@@ -149,8 +149,7 @@ class BatchTrials:
         return code, json.loads(text) if code == 0 and text else None
 
     def _built(self, words: Sequence[str]) -> Parts:
-        settings = Composer().checked(words).settings
-        parts = with_teacher(build(settings, weights=initial_weights(settings)))
+        parts = build_new(Composer().checked(words).settings)
         device = parts.runtime.device
         if device.type == "cuda" and self.limit_bytes is not None:
             share = self.limit_bytes / torch.cuda.mem_get_info(device)[1]

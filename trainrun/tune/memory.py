@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainrun.runtime.usage import held_bytes
 from trainrun.vocabulary.errors import OutOfMemoryError
 
 SPARED = 0.1  # of the available memory: a machine without any to spare swaps
@@ -78,13 +79,6 @@ def taken_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     loaders = [Path(f"/proc/{child.pid}/smaps_rollup") for child in multiprocessing.active_children()]
     return peak + sum(_number_in(file, "Pss") or 0 for file in loaders)  # each its part of what is shared
-
-
-def held_bytes() -> int:
-    """The memory that this process holds now; 0 where the system does not say."""
-    with contextlib.suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
 
 
 @contextlib.contextmanager
