@@ -139,22 +139,20 @@ def resident(
     targets: Tensor,
     holdout: Holdout,
     eval_batch_size: int,
-    per_feature: bool,
     given: dict[str, Tensor] | None = None,
     kind: type[InMemoryData] = InMemoryData,
 ) -> InMemoryData:
     """Data of class `kind`, split and standardised by the training split alone.
 
-    `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
     `given` are the indices of official validation and test splits, which follow all other samples.
     Raises DataError where no sample is left to train on or a value is not finite.
     """
     given = given or {}
     count = len(inputs) - sum(map(len, given.values()))
     splits = split(count, holdout, targets if info.kind == "classes" else None, given) | given
-    shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
+    shift, scale = scaling.standardization(inputs[splits["train"]])
     info = described(info, inputs, targets, splits)
-    info = replace(info, input_scaling=scaling.describe_scaling(shift, scale, per_feature))
+    info = replace(info, input_scaling=scaling.describe_scaling(shift, scale))
     if inputs.ndim == 4 and info.pixels is None:  # 0 or less, and the largest value
         info = replace(info, pixels=PixelRange(inputs.min().float().clamp(max=0), inputs.max().float()))
     return kind(info, inputs, targets, splits, shift, scale, eval_batch_size)
