@@ -107,7 +107,7 @@ def prepared(
     `pad`, or the user's own. A task of the kind "whole" gets all entries but the `special` as inputs.
     Raises ConfigError where names do not fit, DataError where the user's function fails.
     """
-    sample = _first(datasets["train"])
+    sample = first_of(datasets["train"])
     if sample is None or isinstance(sample, FailedSample):
         return datasets, ""  # what is wrong with it is said where it is described
     if target_kind == "whole" and target is not None:
@@ -136,7 +136,8 @@ def _each(
     }
 
 
-def _first(dataset: Dataset[Any]) -> Any:
+def first_of(dataset: Dataset[Any]) -> Any:
+    """The first sample; None of a dataset that is empty, or has no length."""
     if isinstance(dataset, IterableDataset):
         return next(stream(dataset, 0), None)
     return Seeded(dataset, 0)[0] if isinstance(dataset, Sized) and size_of(dataset) else None
