@@ -219,4 +219,4 @@ def _notes(chosen: ArraySplits, layout: SampleLayout, reading: TargetReading, co
     yield f"inputs are {chosen.inputs['train']}: {layout.text}"
     yield f"targets are {chosen.targets['train']}: {f'{count} ' if count > 1 else ''}{reading.kind}"
     yield from (f"the {name} split is {entry}" for name, entry in chosen.inputs.items() if name != "train")
-    yield f"not learned from: {first_few(chosen.left_out, 5)}" if chosen.left_out else ""
+    yield f"not learned from: {first_few(chosen.left_out)}" if chosen.left_out else ""

@@ -51,9 +51,7 @@ def table(
     """
     if name == "diabetes":
         inputs = torch.from_numpy(np.loadtxt(_shipped("diabetes_data_raw.csv.gz"))).float()
-        targets = (
-            torch.from_numpy(np.loadtxt(_shipped("diabetes_target.csv.gz"))).float().unsqueeze(1)
-        )  # (N, 1)
+        targets = torch.from_numpy(np.loadtxt(_shipped("diabetes_target.csv.gz"))).float()[:, None]
         info = DataInfo(name, (inputs.shape[1],), "values", 1, {})
     else:
         file = _shipped(f"{name}_data.csv" if name == "wine" else f"{name}.csv")
