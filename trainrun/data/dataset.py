@@ -28,7 +28,7 @@ from trainrun.data.classes import (
     num_step_classes,
     num_tokens,
 )
-from trainrun.data.extra_columns import ExtraColumns, column_of
+from trainrun.data.extra_columns import ExtraColumns, column_of, weights_of
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
@@ -129,20 +129,16 @@ def from_dataset(
         splits = {name: (train, part) for name, part in parts.items() if len(part)}
         splits |= {name: (datasets[name], _all_of(datasets[name])) for name in datasets if name != "train"}
         if classes is not None:
-            info = counted(info, classes, splits["train"][1])
+            info = counted(info, classes, parts["train"])
         elif info.kind == "values":
-            info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
+            info = replace(info, target_scaling=_target_scaling(train, parts["train"], info, reading))
     notes = (form_note, reading.note, *notes_of(datasets, splits, info, reading, classes))
     info = _identified(replace(info, notes=tuple(filter(None, notes))), datasets, splits, num_workers)
     info = extra.described(info, parts)
     data = DatasetData(info, splits, eval_batch_size, num_workers, reading)
-    if extra.weights is not None:
-        data.weights = {name: _weights(datasets.get(name, train), weights) for name in splits}
+    columns = {name: partial(column_of, datasets.get(name, train)) for name in splits}
+    data.weights = {name: weights_of(column, weights) for name, column in columns.items()}
     return data
-
-
-def _weights(dataset: Dataset[Any], name: Key | None) -> Tensor | None:
-    return ExtraColumns(None, None, name, partial(column_of, dataset)).weights
 
 
 def _identified(info: DataInfo, datasets: Mapping[str, Any], splits: Splits, num_workers: int) -> DataInfo:
@@ -353,10 +349,9 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
 
 
 def _target_scaling(
-    dataset: Dataset[Any], train: Tensor | None, info: DataInfo, reading: TargetReading
+    dataset: Dataset[Any], train: Tensor, info: DataInfo, reading: TargetReading
 ) -> TargetScaling:
     """Estimate mean and std from evenly spaced training samples."""
-    assert train is not None  # it is a stream's
     targets = []
     for index in evenly_spaced(train, _SCALED_FROM).tolist():
         target = reading(read_sample(dataset, index)[1], [index], info.name)

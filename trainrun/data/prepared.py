@@ -113,16 +113,16 @@ def prepared(
     if target_kind == "whole" and target is not None:
         text = "has no meaning where the model gets all entries; name those it needs in data.inputs"
         raise ConfigError.of("data.targets", text, "data.targets=null")
-    is_own = function is not None and function is not pad
-    shown = batch_of(function, [sample]) if function is not None and is_own else sample
+    own = None if function is pad else function
+    shown = sample if own is None else batch_of(own, [sample])
     if target_kind == "whole" and inputs is None:
         form = replace(WHOLE, left_out=tuple(special))
     else:
         form = form_of(shown, inputs, target, target_kind not in (None, "whole"), special)
     if form == PAIR and function is None and isinstance(sample, (tuple, list)):
         return datasets, ""
-    if function is not None and is_own:
-        return _each(datasets, None, OwnCollate(function, form)), form.note
+    if own is not None:
+        return _each(datasets, None, OwnCollate(own, form)), form.note
     stack = pad if function is pad else _inputs_alone if form.target is None else default_collate
     return _each(datasets, form, partial(collate, stack=stack)), form.note
 
