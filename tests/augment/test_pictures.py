@@ -24,7 +24,7 @@ def pictures_data(seed: int = 0) -> InMemoryData:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, 200, (60, 3, 8, 8), generator=generator).byte()
     y = torch.arange(60) % 2
-    return resident(PLAIN, x, y, Holdout(0.2, 0.0, 0, None, None, 5), 16, per_feature=False)
+    return resident(PLAIN, x, y, Holdout(0.2, 0.0, 0, None, None, 5), 16)
 
 
 def epochs(batch_size: int, ranks: int = 1, start: Position = START, count: int = 2) -> dict[str, Tensor]:

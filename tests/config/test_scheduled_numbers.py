@@ -6,7 +6,7 @@ import pytest
 
 from trainrun.config.check import check
 from trainrun.config.compose.composer import Composer
-from trainrun.config.scheduled_numbers import course_of, number_at
+from trainrun.config.scheduled_numbers import course_of
 
 
 def problems(*words: str) -> list[str]:
@@ -102,10 +102,3 @@ def test_a_schedule_alone_ends_at_0_and_a_mapping_says_where() -> None:
     assert course_of({"polynomial": {"power": 2}}) == (0.0, {"polynomial": {"power": 2}})
     assert course_of({"to": 3, "by": "linear"}) == (3, "linear")
     assert course_of({"by": "linear"}) == (0.0, "linear")
-
-
-def test_a_number_is_found_by_its_key_also_in_a_list() -> None:
-    settings = {"a": {"b": [1, 2], "c": {"d": 3}}}
-    assert [number_at(settings, key) for key in ("a.b.1", "a.c.d", "a.b.2", "a.b.x", "a.e.f")] == [
-        *(2, 3, None, None, None)
-    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.config.compose.composer import Composer, problems_of
-from trainrun.config.tree import FaultyValueError, ReadableSettings
+from trainrun.config.tree import FaultyValueError, ReadableSettings, value_at
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -90,3 +90,10 @@ def test_a_number_in_hexadecimal_is_offered_as_it_is_meant(folder: Path) -> None
 def test_a_duration_without_end(folder: Path) -> None:
     (problem,) = problems_of(Composer().compose([f"budget={'9' * 400}ep"]))
     assert "at most 15 digits, got 400" in problem.text
+
+
+def test_a_value_is_found_by_its_key_also_in_a_list() -> None:
+    settings = {"a": {"b": [1, 2], "c": {"d": 3}}}
+    assert [value_at(settings, key) for key in ("a.b.1", "a.c.d", "a.b.2", "a.b.x", "a.e.f")] == [
+        *(2, 3, None, None, None)
+    ]

@@ -31,7 +31,7 @@ def pictures(name: str) -> InMemoryData:
     inputs = torch.randint(0, 200, (40, *shape), generator=torch.Generator().manual_seed(0)).byte()
     info = DataInfo(name, shape, "classes", 10, {})
     holdout = Holdout(0.2, 0.2, 0, None, None, 1)
-    return resident(info, inputs, torch.arange(40) % 10, holdout, 16, per_feature=False)
+    return resident(info, inputs, torch.arange(40) % 10, holdout, 16)
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))

@@ -30,13 +30,12 @@ def make(
     test: float = 0.2,
     seed: int = 0,
     limit: int | None = None,
-    per_feature: bool = True,
     official: Tensor | None = None,
     fold: int | None = None,
 ) -> InMemoryData:
     info = DataInfo("toy", tuple(inputs.shape[1:]), kind, num_targets, {})
     given = {} if official is None else {"test": official}
-    return resident(info, inputs, targets, Holdout(val, test, seed, limit, fold, 5), 8, per_feature, given)
+    return resident(info, inputs, targets, Holdout(val, test, seed, limit, fold, 5), 8, given)
 
 
 def take(
@@ -107,7 +106,7 @@ def test_tables_are_scaled_as_by_a_standard_scaler_fitted_on_the_training_split_
 
 def test_pictures_are_scaled_by_channel() -> None:
     pictures = torch.randint(0, 256, (40, 2, 3, 3), generator=GENERATOR).to(torch.uint8)
-    data = make(pictures, CLASSES[:40], per_feature=False)
+    data = make(pictures, CLASSES[:40])
     assert data.shift.shape == data.scale.shape == (1, 2, 1, 1)
     train = torch.cat([batch.inputs for batch in data.eval_batches("train")])
     assert train.dtype == torch.float32 and train.shape[1:] == (2, 3, 3)

@@ -14,18 +14,18 @@ GENERATOR = torch.Generator().manual_seed(0)
 VALUES = torch.randn(5000, 3, generator=GENERATOR) * torch.tensor([1.0, 1e3, 0.0]) + torch.tensor([0, 1e6, 7])
 
 
-@pytest.mark.parametrize("per_feature", [True, False])
-def test_pictures_are_scaled_by_channel_and_tables_by_feature(per_feature: bool) -> None:
+@pytest.mark.parametrize("is_table", [True, False])
+def test_pictures_are_scaled_by_channel_and_tables_by_feature(is_table: bool) -> None:
     pictures = torch.randint(0, 256, (5000, 2, 3, 3), generator=GENERATOR, dtype=torch.uint8)
-    axes = (0,) if per_feature else (0, 2, 3)
-    shift, scale = standardization(pictures, per_feature)
-    exact = pictures.double().numpy()
+    inputs, axes = (pictures.flatten(1), (0,)) if is_table else (pictures, (0, 2, 3))
+    shift, scale = standardization(inputs)
+    exact = inputs.double().numpy()
     np.testing.assert_allclose(shift, exact.mean(axes, keepdims=True), rtol=1e-6)
     np.testing.assert_allclose(scale, 1 / exact.std(axes, keepdims=True), rtol=1e-6)
 
 
 def test_a_constant_feature_becomes_zero_over_more_samples_than_one_block() -> None:
-    shift, scale = standardization(torch.full((10_001, 1), 0.1), per_feature=True)
+    shift, scale = standardization(torch.full((10_001, 1), 0.1))
     assert shift.item() == torch.tensor(0.1).item() and scale.item() == 1
 
 
@@ -53,8 +53,8 @@ def test_without_values_there_is_nothing_to_store() -> None:
 
 def test_what_inputs_are_standardised_by_is_told_in_numbers_where_they_are_few() -> None:
     two = scaling.describe_scaling(
-        torch.tensor([0.5, 2.0]).view(1, 2, 1, 1), torch.tensor([4.0, 0.1]).view(1, 2, 1, 1), False
+        torch.tensor([0.5, 2.0]).view(1, 2, 1, 1), torch.tensor([4.0, 0.1]).view(1, 2, 1, 1)
     )
     assert two == "mean 0.5, 2 and std 0.25, 10 of the training split"
-    many = scaling.describe_scaling(torch.zeros(1, 9), torch.ones(1, 9), True)
+    many = scaling.describe_scaling(torch.zeros(1, 9), torch.ones(1, 9))
     assert many == "mean and std of each feature in the training split"

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from trainrun.assembly.factory import Factory, node_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.call import annotation_of
-from trainrun.config.scheduled_numbers import DROPOUT, OF_GROUPS, course_of, number_at
+from trainrun.config.scheduled_numbers import DROPOUT, OF_GROUPS, course_of
 from trainrun.config.tree import value_at
 from trainrun.config.values import complaint
 from trainrun.protocols import ObservingSchedule
@@ -39,7 +39,7 @@ def _course(make: Factory, key: str, how: Any, total_steps: int) -> Course:
     schedule = make.at(f"{path}.by", node, offered)
     if isinstance(schedule, ObservingSchedule):
         raise ConfigError.of(path, f"cannot follow {node['_target_']}, which keeps state of its own")
-    return Course(number_at(make.settings, key), to, schedule)
+    return Course(value_at(make.settings, key), to, schedule)
 
 
 def scheduled_numbers(parts: Parts) -> ScheduledNumbers | None:
@@ -61,7 +61,7 @@ def scheduled_numbers(parts: Parts) -> ScheduledNumbers | None:
         raise ConfigError.of(f"scheduler.also.{min(doubly)}", f"is what the scheduler itself moves; {fix}")
     live = {f"regularization.{name}": part for name, part in parts.regularizers.items()}
     live |= {"optimizer": state.optimizer, "loss": getattr(parts.task, "loss", None), "loop.clip": parts.clip}
-    put = {key: _put(key, number_at(make.settings, key), state, live) for key in also}
+    put = {key: _put(key, value_at(make.settings, key), state, live) for key in also}
     for key, course in over(total).items():
         for update in (0, total // 2, total - 1):
             _check_range(make, key, course(update), update)

@@ -122,14 +122,14 @@ class PlainFunction:
 
 def failure(thing: Any, error: BaseException) -> str:
     """Describe what went wrong in the user's code, and in which line of it."""
-    place = _place(error, inspect.getsourcefile(thing))
-    return f"{thing.__name__} failed: {type(error).__name__}: {error}{place}"
+    return f"{thing.__name__} failed: {located_error(error, inspect.getsourcefile(thing))}"
 
 
-def _place(error: BaseException, file: str | Path | None) -> str:
-    """The last line of a file that an error passed: ` (my_net.py:12)`."""
+def located_error(error: BaseException, file: str | Path | None) -> str:
+    """An error and the last line of a file that it passed: `ValueError: no weights (my_net.py:12)`."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if file and Path(f.filename) == Path(file)]
-    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def resolve(
@@ -157,9 +157,7 @@ def misfit(
     except ModuleNotFoundError as error:
         return f"cannot import {target}: {error}"
     except (Exception, SystemExit) as error:  # the user's module runs at import, and may do anything
-        return (
-            f"importing {target} failed: {type(error).__name__}: {error}{_place(error, source_file(module))}"
-        )
+        return f"importing {target} failed: {located_error(error, source_file(module))}"
     if thing is None:
         return f"{module} has no {name}{did_you_mean(name, names_in(module))}"
     if not inspect.isclass(thing) and not inspect.isfunction(thing):

@@ -124,10 +124,8 @@ def unknown_argument(path: str, key: str, usable: Collection[str], target: str) 
     others = options_with(key).get(group)
     text = f"{name} takes no {key!r}" + (f", {group}={_either(others)} does" if others else "")
     if path == "model" and key in WEIGHTS:
-        return (
-            f"{text}; init_from=FILE starts from stored weights, init_from=pretrained from the library's own",
-            None,
-        )
+        better = "init_from=FILE starts from stored weights, init_from=pretrained from the library's own"
+        return f"{text}; {better}", None
     if near:
         text += f"; did you mean {near}?"
     elif not others:

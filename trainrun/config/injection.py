@@ -55,11 +55,9 @@ _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model"
 SLOTS: dict[str, Slot] = {
     "runtime": _slot("trainrun.runtime"),
     "data": _slot(
-        *(
-            "trainrun.data",
-            "trainrun.protocols.Data torch.utils.data.Dataset",
-            "target_kind collate_function preprocessing",
-        ),
+        "trainrun.data",
+        "trainrun.protocols.Data torch.utils.data.Dataset",
+        "target_kind collate_function preprocessing",
         extras=dict.fromkeys(_LOADING, "trainrun.data.dataset.Loading"),
     ),
     **dict.fromkeys(("data.train", "data.val", "data.test"), _DATASET),

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.tree import texts
+from trainrun.config.tree import texts, value_at
 
 # Far above what a config needs (the built-in ones compose to 250 values, 4 levels deep and 8 kB), and far
 # below what takes a second to read.
@@ -123,15 +123,6 @@ def _resolved(value: Any, path: tuple[str, ...], root: Any, counts: dict[tuple[s
         for dots, name in _REFERENCE.findall(value) if isinstance(value, str) else ():
             base = path[: max(0, len(path) - len(dots))] if dots else ()  # each dot is one step up
             target = (*base, *filter(None, re.split(r"[.\[\]]+", name)))
-            inner.append((_at(root, target), target))
+            inner.append((value_at(root, target), target))
     counts[path] = 1 + sum(_resolved(member, place, root, counts) for member, place in inner)
     return counts[path]
-
-
-def _at(root: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        if isinstance(root, list):
-            root = root[int(key)] if key.isdigit() and int(key) < len(root) else None
-        else:
-            root = root.get(key) if isinstance(root, Mapping) else None
-    return root

@@ -160,10 +160,6 @@ def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         yield Problem("model", text, "model=transformer")
 
 
-def _also(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    yield from problems_of_also(s)
-
-
 def _balanced_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     for key in ("class_weights", "pos_weight"):
         if s["data"].get("balanced") and s["loss"].get(key) == "balanced":
@@ -394,6 +390,6 @@ def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
     *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
-    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _lora, _smoothing, _packages, _also),
-    *(_configure_optimizers, problems_of_modules, problems_of_gan),
+    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _lora, _smoothing, _packages),
+    *(problems_of_also, _configure_optimizers, problems_of_modules, problems_of_gan),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from trainrun.config.check_call import Trust, check_call
@@ -26,15 +26,6 @@ _EXAMPLE = "'scheduler.also={optimizer.weight_decay: {to: 0.1, by: cosine}}'"
 _STATEFUL = ("plateau", "torch")
 
 
-def number_at(settings: Settings, key: str) -> Any:
-    """The value at a dotted key, whose last part may number an entry of a list; None where there is none."""
-    above, _, last = key.rpartition(".")
-    inner = value_at(settings, above) if above else None
-    if isinstance(inner, list):
-        return inner[int(last)] if last.isdecimal() and int(last) < len(inner) else None
-    return value_at(settings, key)
-
-
 def course_of(how: Any) -> tuple[float, Any]:
     """(end value, schedule) of `cosine` or `{to: 0.1, by: cosine}`; the end is 0 where none is said."""
     if isinstance(how, Mapping) and {"to", "by"} & how.keys():
@@ -42,10 +33,10 @@ def course_of(how: Any) -> tuple[float, Any]:
     return 0.0, how
 
 
-def problems_of_also(s: Settings) -> Iterator[Problem]:
+def problems_of_also(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """What cannot be scheduled, or has no effect."""
     for name, how in (s["scheduler"].get("also") or {}).items():
-        path, start = f"scheduler.also.{name}", number_at(s, str(name))
+        path, start = f"scheduler.also.{name}", value_at(s, str(name))
         if wrong := _misfit_key(s, str(name)) or _misfit_course(start, how):
             yield Problem(path, wrong)
         elif isinstance(by := course_of(how)[1], Mapping) and "_target_" not in by:
@@ -57,7 +48,7 @@ def problems_of_also(s: Settings) -> Iterator[Problem]:
 
 def _misfit_key(s: Settings, key: str) -> str | None:
     """Why the number at `key` cannot be scheduled."""
-    value, parts = number_at(s, key), key.split(".")
+    value = value_at(s, key)
     if "." not in key:
         return f"must be a setting's whole key, such as {_EXAMPLE}"
     if key == "optimizer.lr":
@@ -69,15 +60,11 @@ def _misfit_key(s: Settings, key: str) -> str | None:
         return f"must name a number that is set, {got}; {_POSSIBLE}"
     if key == "optimizer.weight_decay" and not value:
         return "is 0, so that no parameter would decay; set optimizer.weight_decay to where it starts"
-    if parts[:2] == ["optimizer", "betas"] and _keeps_beta(s["optimizer"]):
+    if key.startswith("optimizer.betas.") and s["optimizer"]["_target_"].endswith(".schedule_free_adamw"):
         return "cannot change: schedule_free's points lie apart by it"
     if key in DROPOUT and s["runtime"].get("compile"):
         return "would be compiled anew at each step; use runtime.compile=false"
     return None
-
-
-def _keeps_beta(optimizer: Settings) -> bool:
-    return str(optimizer["_target_"]).endswith(".schedule_free_adamw")
 
 
 def _misfit_course(start: float, how: Any) -> str | None:

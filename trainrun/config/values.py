@@ -17,7 +17,6 @@ from trainrun.vocabulary import duration, ranges
 from trainrun.vocabulary.duration import parse
 
 _MOST_SHOWN = 200  # characters of a message that repeats a value: two lines or three of a terminal
-Test = Callable[[Any], bool]
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,13 @@ class Kind:
     """A kind of value: what it is called, and whether a value is one."""
 
     words: str
-    fits: Test
+    fits: Callable[[Any], bool]
     holds_steps: bool = False  # durations
     choices: tuple[str, ...] = ()  # the words that it is chosen from
     by_clock: bool = False  # durations in seconds, minutes and hours too
 
 
 UNKNOWN = Kind("anything", lambda value: True)  # only an import could tell
-NEVER = Kind("", lambda value: False)  # nothing that YAML can write
 
 
 def complaint(value: Any, annotation: ast.expr | None) -> str | None:
@@ -203,5 +201,5 @@ _SIMPLE = {
     "dict": Kind("a mapping", lambda value: isinstance(value, dict)),
     "list": _LIST,
     "tuple": _LIST,
-    "Tensor": NEVER,
+    "Tensor": Kind("", lambda value: False),  # nothing that YAML can write
 }

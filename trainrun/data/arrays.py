@@ -138,14 +138,14 @@ def arrays(
         stored = torch.cat([stored.index_select(0, part) for part in numbers])
         seen = stored[splits["train"]]
     by_feature = seen.flatten(0, 1) if seen.ndim == 3 else seen  # of sequences, over all their steps
-    shift, scale = scaling.standardization(by_feature, per_feature=False)
+    shift, scale = scaling.standardization(by_feature)
     ends = (0.0, 255.0) if entries[0].dtype == np.uint8 else (min(0.0, float(seen.min())), float(seen.max()))
     notes = tuple(filter(None, (*_notes(chosen, layout, reading, num_targets), reading.note, disk_note)))
     info = DataInfo(Path(path).name, layout.shape, reading.kind, num_targets, {}, reading.names, notes=notes)
     info = replace(
         described(info, seen if disk_note else stored, values, splits),
         pixels=PixelRange(*map(torch.tensor, ends)) if seen.ndim == 4 else None,
-        input_scaling=scaling.describe_scaling(shift, scale, per_feature=len(layout.shape) < 3),
+        input_scaling=scaling.describe_scaling(shift, scale),
         files=fingerprint_of_files(sorted({entry.file for entry in entries}), 1) if disk_note else "",
     )
     data = ArrayData(extra.described(info, splits), stored, values, splits, shift, scale, eval_batch_size)
@@ -219,4 +219,4 @@ def _notes(chosen: ArraySplits, layout: SampleLayout, reading: TargetReading, co
     yield f"inputs are {chosen.inputs['train']}: {layout.text}"
     yield f"targets are {chosen.targets['train']}: {f'{count} ' if count > 1 else ''}{reading.kind}"
     yield from (f"the {name} split is {entry}" for name, entry in chosen.inputs.items() if name != "train")
-    yield f"not learned from: {first_few(chosen.left_out, 5)}" if chosen.left_out else ""
+    yield f"not learned from: {first_few(chosen.left_out)}" if chosen.left_out else ""

@@ -52,7 +52,7 @@ def _class_of(dataset: Dataset[Any], index: int, reading: TargetReading) -> int:
     return int(label)
 
 
-def counted(info: DataInfo, classes: Tensor, train: Tensor | None) -> DataInfo:
+def counted(info: DataInfo, classes: Tensor, train: Tensor) -> DataInfo:
     """`info` with the number of training samples of each class."""
     first = first_unfit((classes >= 0) & (classes < info.num_targets))
     if first is not None:

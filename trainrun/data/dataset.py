@@ -12,7 +12,7 @@ from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,12 +28,12 @@ from trainrun.data.classes import (
     num_step_classes,
     num_tokens,
 )
-from trainrun.data.extra_columns import ExtraColumns, column_of
+from trainrun.data.extra_columns import ExtraColumns, column_of, weights_of
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
-from trainrun.data.order import epoch_order, evenly_spaced, micro_batches
-from trainrun.data.prepared import prepared
+from trainrun.data.order import Order, epoch_order, evenly_spaced, micro_batches
+from trainrun.data.prepared import first_of, prepared
 from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
     Seeded,
@@ -55,9 +55,6 @@ from trainrun.tables.names import Key
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 from trainrun.vocabulary.seeds import derive
-
-if TYPE_CHECKING:
-    from trainrun.data.own_sampler import OwnSampler
 
 _SCALED_FROM = 512  # samples: their mean is within 5 % of a standard deviation, and few enough to read
 
@@ -132,20 +129,16 @@ def from_dataset(
         splits = {name: (train, part) for name, part in parts.items() if len(part)}
         splits |= {name: (datasets[name], _all_of(datasets[name])) for name in datasets if name != "train"}
         if classes is not None:
-            info = counted(info, classes, splits["train"][1])
+            info = counted(info, classes, parts["train"])
         elif info.kind == "values":
-            info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
+            info = replace(info, target_scaling=_target_scaling(train, parts["train"], info, reading))
     notes = (form_note, reading.note, *notes_of(datasets, splits, info, reading, classes))
     info = _identified(replace(info, notes=tuple(filter(None, notes))), datasets, splits, num_workers)
     info = extra.described(info, parts)
     data = DatasetData(info, splits, eval_batch_size, num_workers, reading)
-    if extra.weights is not None:
-        data.weights = {name: _weights(datasets.get(name, train), weights) for name in splits}
+    columns = {name: partial(column_of, datasets.get(name, train)) for name in splits}
+    data.weights = {name: weights_of(column, weights) for name, column in columns.items()}
     return data
-
-
-def _weights(dataset: Dataset[Any], name: Key | None) -> Tensor | None:
-    return ExtraColumns(None, None, name, partial(column_of, dataset)).weights
 
 
 def _identified(info: DataInfo, datasets: Mapping[str, Any], splits: Splits, num_workers: int) -> DataInfo:
@@ -173,24 +166,23 @@ class DatasetData:
     ) -> None:
         self.info, self.splits, self.reading = info, splits, reading
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
-        self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
-        self.sampler: OwnSampler | None = None
+        self.order: Order = epoch_order
         self.device = torch.device("cpu")
 
-    def sample_with(self, sampler: OwnSampler) -> None:
+    def sample_with(self, sampler: Order) -> None:
         """Draw each epoch as the user's function says, which is tried once."""
         indices = self.splits["train"][1]
         if indices is None:
             raise ConfigError.of("data.sampler", "has no meaning on a stream", "data.sampler=null")
         sampler(indices, 0, 0)
-        self.sampler = sampler
+        self.order = sampler
 
     def balance(self) -> None:
         """Draw every class equally often in training; reads all samples of a dataset without `targets`."""
         dataset, indices = self.splits["train"]
         if indices is None:
             raise ConfigError.of("data.balanced", "has no meaning on a stream", "data.balanced=false")
-        self.classes = all_classes(dataset, self.reading)[indices]
+        self.order = partial(epoch_order, classes=all_classes(dataset, self.reading)[indices])
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -204,9 +196,7 @@ class DatasetData:
             yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
             return
         while True:
-            order = epoch_order(indices, seed, position.epoch, self.classes)
-            if self.sampler:
-                order = self.sampler(indices, seed, position.epoch)
+            order = self.order(indices, seed, position.epoch)
             parts, ahead = tee(micro_batches(order, position, batch_spec))
             wanted = (part if len(part) else order[:1] for part, _ in ahead)  # none cannot be stacked
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))
@@ -261,9 +251,7 @@ class DatasetData:
         others, workers = set(active_children()), set[BaseProcess]()
         try:
             batches = iter(loader)
-            workers = set(
-                getattr(batches, "_workers", ())
-            )  # active_children() forgets those that died already
+            workers = set(getattr(batches, "_workers", ()))  # also those that died already
             for part, batch in zip(parts, batches, strict=True):
                 yield self._moved(batch, part, dataset)
         except BaseException as error:  # a stop, while a loader process may be stuck in a sample
@@ -335,7 +323,10 @@ def _all_of(dataset: Dataset[Any]) -> Tensor | None:
 def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetReading, DataInfo]:
     """Shapes and kind of target from the first sample; 0 targets where classes are not yet counted."""
     name = name_of(dataset)
-    sample = _first(dataset, name)
+    if not isinstance(dataset, (IterableDataset, Sized)):
+        raise DataError(f"data.train: {name} has no length; a stream must be an IterableDataset")
+    if (sample := first_of(dataset)) is None:
+        raise DataError(f"data.train: {name} is empty")
     inputs, targets = unpacked(collate_of(dataset)([sample]), [0])
     shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
     reading = reading_of(targets, target_kind, name, inputs)
@@ -357,23 +348,10 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
     return reading, replace(info, num_targets=count, class_names=names)
 
 
-def _first(dataset: Dataset[Any], name: str) -> Any:
-    if isinstance(dataset, IterableDataset):
-        sample = next(stream(dataset, 0), None)
-    elif not isinstance(dataset, Sized):
-        raise DataError(f"data.train: {name} has no length; a stream must be an IterableDataset")
-    else:
-        sample = Seeded(dataset, 0)[0] if size_of(dataset) else None
-    if sample is None:
-        raise DataError(f"data.train: {name} is empty")
-    return sample
-
-
 def _target_scaling(
-    dataset: Dataset[Any], train: Tensor | None, info: DataInfo, reading: TargetReading
+    dataset: Dataset[Any], train: Tensor, info: DataInfo, reading: TargetReading
 ) -> TargetScaling:
     """Estimate mean and std from evenly spaced training samples."""
-    assert train is not None  # it is a stream's
     targets = []
     for index in evenly_spaced(train, _SCALED_FROM).tolist():
         target = reading(read_sample(dataset, index)[1], [index], info.name)

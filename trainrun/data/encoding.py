@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -18,8 +17,6 @@ from trainrun.tables import tables
 from trainrun.tables.notation import GAPS, PLAIN, Notation
 from trainrun.tables.tables import Table
 from trainrun.vocabulary.errors import DataError
-
-_few = partial(first_few, most=5)  # in a message: one line of a terminal
 
 
 @dataclass(frozen=True)
@@ -151,11 +148,11 @@ def unknown(columns: Sequence[Column], features: Sequence[Feature]) -> list[str]
         strange = [category for category in column.categories if category not in feature.categories]
         if feature.common is not None and strange:
             text = "was not trained on, so all inputs of the column are 0 there"
-            notes.append(f"{feature.name}: {_few(strange)} {text}")
+            notes.append(f"{feature.name}: {first_few(strange)} {text}")
         if column.missing.any() and not feature.marks_missing:
             rows = column.missing.nonzero()[0].tolist()
             filled = f"the mean, {feature.mean:.4g}" if feature.common is None else feature.common
-            text = f"has no value in sample {_few(rows)}, and had one in all of training"
+            text = f"has no value in sample {first_few(rows)}, and had one in all of training"
             notes.append(f"{feature.name}: {text}; read as {filled}")
     return notes
 
@@ -165,12 +162,12 @@ def targets_like(info: DataInfo, name: str, read: Table, notation: Notation) -> 
     texts = read.columns.get(name)
     if texts is None:
         return None
-    values = _values(texts, notation, ())
+    values = tables.numbers_like(texts, notation, ())
     if info.kind == "values":
         return None if values is None else torch.tensor(values)[:, None].float()
     place: dict[object, int] = {label: number for number, label in enumerate(info.class_names)}
     if not place.keys() >= set(texts) and values is not None:  # 1 and 1.0 are one class
-        names = _values(info.class_names, notation, ())
+        names = tables.numbers_like(info.class_names, notation, ())
         place = {value: number for number, value in enumerate(names or ())}
         numbers = [place.get(value) for value in values]
     else:
@@ -195,20 +192,12 @@ def _numbers(read: Table, feature: Feature, missing: Collection[str]) -> Column:
         values = [tables.BOOLEANS.get(text.lower(), np.nan) for text in texts]
     if values is None:
         gaps = {*missing, *(text for text in set(texts) if text.lower() in GAPS)}
-        values = _values(texts, feature.notation, gaps)
+        values = tables.numbers_like(texts, feature.notation, gaps)
     if values is None:
-        bad = {text for text in {*texts} - gaps if _values([text], feature.notation, ()) is None}
+        bad = {text for text in {*texts} - gaps if tables.numbers_like([text], feature.notation, ()) is None}
         rows = [row for row, text in enumerate(texts) if text in bad]
         written = "" if feature.notation == PLAIN else f" written as in training ({feature.notation})"
         raise DataError(f"{read.place(rows, name)} is not a number{written}, got {texts[rows[0]]!r}")
     array = np.array(values)
     refuse_infinite(read, name, array)
     return Column(name, array, (), feature.notation)
-
-
-def _values(texts: Sequence[str], notation: Notation, missing: Collection[str]) -> Sequence[float] | None:
-    """The numbers of a column; None where one of its texts is none in this notation."""
-    try:
-        return tables.read_like(texts, notation, missing)
-    except ValueError:
-        return tables.numbers(texts, missing) if notation == PLAIN else None

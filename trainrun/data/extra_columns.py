@@ -42,7 +42,7 @@ class ExtraColumns:
             places = {text: place for place, text in enumerate(sorted(set(texts)))}
             moments = [places[text] for text in texts] if time is None else _moments(texts, time)
             self.values = torch.tensor(moments, dtype=torch.float64)
-        self.weights = None if weights is None else _weights(_complete(column, "weights", weights), weights)
+        self.weights = weights_of(column, weights)
 
     def split(
         self, count: int, holdout: Holdout, classes: Tensor | None, given: Collection[str] = ()
@@ -130,7 +130,11 @@ def _seconds(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _weights(values: Sequence[Any], name: Key) -> Tensor:
+def weights_of(column: Column, name: Key | None) -> Tensor | None:
+    """What each sample's loss counts, (N,); None without a column. Raises DataError for an unfit value."""
+    if name is None:
+        return None
+    values = _complete(column, "weights", name)
     try:
         weights = torch.tensor(list(map(float, values)))
     except (TypeError, ValueError) as error:

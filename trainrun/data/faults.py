@@ -41,8 +41,8 @@ def refuse_not_finite(batches: Iterable[Batch], split: str, name: str) -> None:
                 raise DataError(f"data: {sample} has an input that is not a finite number")
 
 
-def first_few(names: Sequence[object], most: int) -> str:
-    """The first `most` of names, and how many more there are: `a, b, c and 1,204 more`."""
+def first_few(names: Sequence[object], most: int = 5) -> str:
+    """The first of names, on a line of a terminal, and how many more there are: `a, b, c and 1,204 more`."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
 

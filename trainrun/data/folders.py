@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -21,7 +20,6 @@ _LEFTOVERS = {
     *("__pycache__", "Thumbs.db", "desktop.ini"),
 }
 _UNSORTED = {"unknown", "unlabeled", "unlabelled", "images", "all"}
-_few = partial(first_few, most=5)  # in a message: one line of a terminal
 
 
 @dataclass(frozen=True)
@@ -67,16 +65,16 @@ def class_folders(folder: Path) -> ClassFolders:
         if files:
             splits[split] = files
         if missing:
-            text = f"of {_few(missing)}" if files else f"at all: {split} is taken out of train"
+            text = f"of {first_few(missing)}" if files else f"at all: {split} is taken out of train"
             notes.append(f"{place.name} holds no picture {text}")
     if nested:
-        notes.append(f"pictures in folders below a class belong to it: {_few(sorted(set(nested)))}")
+        notes.append(f"pictures in folders below a class belong to it: {first_few(sorted(set(nested)))}")
     return ClassFolders(classes, splits, (*notes, *not_used(unused, folder)))
 
 
 def not_used(unused: Sequence[Path], folder: Path) -> list[str]:
     """A note that names unused files by their path in `folder`; none where there are none."""
-    return [f"not used: {_few([str(path.relative_to(folder)) for path in unused])}"] if unused else []
+    return [f"not used: {first_few([str(path.relative_to(folder)) for path in unused])}"] if unused else []
 
 
 def walked(place: Path) -> tuple[list[Path], list[Path], set[str]]:
@@ -137,7 +135,7 @@ def _places(folder: Path) -> dict[str, Path]:
     if train:
         text = "holds no folder for each class; sort its pictures into folders named after their classes"
         raise DataError(f"data.root: {train} {text}")
-    splits = _few([name for name in names if name not in others])
+    splits = first_few([name for name in names if name not in others])
     fix = f"put the class folders to train on into {folder / 'train'}, or rename {splits} if it is a class"
     raise DataError(f"data.root: {folder} has {splits}, but no train; {fix}")
 
@@ -161,7 +159,7 @@ def _refuse_likely_splits(folder: Path, names: Sequence[str]) -> None:
             text = "holds folders as a split does; rename it to train, val or test"
             raise DataError(f"data.root: {folder / name} {text}")
         if len(splits := [sub for sub in inner if split_of(sub)]) > 1:
-            text = f"holds {_few(splits)}: splits go above the classes, as {splits[0]}/{name}"
+            text = f"holds {first_few(splits)}: splits go above the classes, as {splits[0]}/{name}"
             raise DataError(f"data.root: {folder / name} {text}")
 
 
@@ -189,8 +187,8 @@ def _empty(train: Path, classes: Sequence[str]) -> DataError:
     """The error for classes without a picture to train on."""
     text = f"holds no picture ({', '.join(sorted(SUFFIXES))})"
     suffixes = {path.suffix.lower() for path in walked(train / classes[0])[1] if path.suffix}
-    text += f", only {_few(sorted(suffixes))}" if suffixes else ""
-    text += f"; nor do {_few(classes[1:])}" if classes[1:] else ""
+    text += f", only {first_few(sorted(suffixes))}" if suffixes else ""
+    text += f"; nor do {first_few(classes[1:])}" if classes[1:] else ""
     return DataError(f"data.root: {train / classes[0]} {text}")
 
 

@@ -208,7 +208,7 @@ def _in_memory(
     classes = tuple(train.classes)
     pixels, shape = PixelRange(torch.tensor(0.0), torch.tensor(255.0)), tuple(inputs.shape[1:])
     info = DataInfo(name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=notes)
-    data = resident(info, inputs, targets, holdout, eval_batch_size, False, given, Decoded)
+    data = resident(info, inputs, targets, holdout, eval_batch_size, given, Decoded)
     assert isinstance(data, Decoded)
     data.cut = train.cut
     return data
@@ -240,19 +240,14 @@ def _all_decoded(files: Sequence[Path], cut: Cut, num_threads: int, dtype: torch
 
 
 def _scaling(normalize: Normalize, pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tensor], str]:
-    """Shift and scale of each channel, (3, 1, 1); in words."""
+    """Shift and scale of each channel, (3, 1, 1), estimated from pictures at even distances; in words."""
     if normalize == "train":
-        return _estimates(pictures, train)
-    mean, std, whose = scaling.constants(normalize)
-    shift, scale = scaling.given_scaling(mean, std, 3)
-    return {"shift": shift[0], "scale": scale[0]}, scaling.describe_given(mean, std, whose)
-
-
-def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tensor], str]:
-    """Mean and 1 / std of each channel, (3, 1, 1), from pictures at even distances; in words."""
-    assert train is not None  # it is a stream's
-    files = [pictures.samples[index][0] for index in evenly_spaced(train, _ESTIMATED_FROM).tolist()]
-    sample = torch.stack([decoded(file, *pictures.cut).float() for file in files])
-    shift, scale = scaling.standardization(sample, per_feature=False)
-    text = f"{scaling.describe_scaling(shift, scale, per_feature=False)}, by {len(files):,} of its pictures"
+        assert train is not None  # it is a stream's
+        files = [pictures.samples[index][0] for index in evenly_spaced(train, _ESTIMATED_FROM).tolist()]
+        shift, scale = scaling.standardization(
+            torch.stack([decoded(file, *pictures.cut).float() for file in files])
+        )
+        text = f"{scaling.describe_scaling(shift, scale)}, by {len(files):,} of its pictures"
+    else:
+        shift, scale, text = scaling.given_scaling(normalize, 3)
     return {"shift": shift[0], "scale": scale[0]}, text

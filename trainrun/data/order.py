@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,13 +11,16 @@ from trainrun.protocols import BatchSpec, Position
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.seeds import derive
 
+# (the training samples, seed, epoch) -> those that the epoch draws, in order
+Order = Callable[[Tensor, int, int], Tensor]
+
 
 def permutation(n: int, seed: int, *purpose: int | str) -> Tensor:
     """A random order of n samples, (n,) int64, the same for the same seed and purpose."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(derive(seed, *purpose)))
 
 
-def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None) -> Tensor:
+def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None = None) -> Tensor:
     """The training samples of one epoch, as many as there are, in random order.
 
     With `classes`, (N,) of the N samples, every class that occurs is drawn equally often, floor or

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,18 +20,14 @@ def pad(samples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     Raises RuntimeError for tensors with different numbers of axes.
     """
     inputs, targets = zip(*samples, strict=True)
-    return _stacked(list(inputs), lambda tensor: 0), _stacked(list(targets), _target_fill)
+    return _stacked(list(inputs), 0), _stacked(list(targets), IGNORED)
 
 
-def _target_fill(tensor: Tensor) -> int:
-    return 0 if tensor.is_floating_point() else IGNORED
-
-
-def _stacked(parts: list[Any], fill: Callable[[Tensor], int]) -> Any:
+def _stacked(parts: list[Any], fill: int) -> Any:
     first = parts[0]
     if isinstance(first, Tensor):
         largest = torch.tensor([part.shape for part in parts]).amax(0).tolist()
-        return torch.stack([_filled_up(part, largest, fill(part)) for part in parts])
+        return torch.stack([_filled_up(part, largest, fill) for part in parts])
     if isinstance(first, Mapping):
         return {key: _stacked([part[key] for part in parts], fill) for key in first}
     if isinstance(first, tuple):
@@ -40,7 +36,7 @@ def _stacked(parts: list[Any], fill: Callable[[Tensor], int]) -> Any:
 
 
 def _filled_up(tensor: Tensor, shape: list[int], fill: int) -> Tensor:
-    """`tensor` with every axis filled up at its end."""
+    """`tensor` with every axis filled up at its end; floats with 0."""
     missing = [(0, size - length) for length, size in zip(tensor.shape, shape, strict=True)]
     widths = [width for pair in reversed(missing) for width in pair]  # torch counts axes from the last one
-    return F.pad(tensor, widths, value=fill)
+    return F.pad(tensor, widths, value=0 if tensor.is_floating_point() else fill)

@@ -107,22 +107,22 @@ def prepared(
     `pad`, or the user's own. A task of the kind "whole" gets all entries but the `special` as inputs.
     Raises ConfigError where names do not fit, DataError where the user's function fails.
     """
-    sample = _first(datasets["train"])
+    sample = first_of(datasets["train"])
     if sample is None or isinstance(sample, FailedSample):
         return datasets, ""  # what is wrong with it is said where it is described
     if target_kind == "whole" and target is not None:
         text = "has no meaning where the model gets all entries; name those it needs in data.inputs"
         raise ConfigError.of("data.targets", text, "data.targets=null")
-    is_own = function is not None and function is not pad
-    shown = batch_of(function, [sample]) if function is not None and is_own else sample
+    own = None if function is pad else function
+    shown = sample if own is None else batch_of(own, [sample])
     if target_kind == "whole" and inputs is None:
         form = replace(WHOLE, left_out=tuple(special))
     else:
         form = form_of(shown, inputs, target, target_kind not in (None, "whole"), special)
     if form == PAIR and function is None and isinstance(sample, (tuple, list)):
         return datasets, ""
-    if function is not None and is_own:
-        return _each(datasets, None, OwnCollate(function, form)), form.note
+    if own is not None:
+        return _each(datasets, None, OwnCollate(own, form)), form.note
     stack = pad if function is pad else _inputs_alone if form.target is None else default_collate
     return _each(datasets, form, partial(collate, stack=stack)), form.note
 
@@ -136,7 +136,8 @@ def _each(
     }
 
 
-def _first(dataset: Dataset[Any]) -> Any:
+def first_of(dataset: Dataset[Any]) -> Any:
+    """The first sample; None of a dataset that is empty, or has no length."""
     if isinstance(dataset, IterableDataset):
         return next(stream(dataset, 0), None)
     return Seeded(dataset, 0)[0] if isinstance(dataset, Sized) and size_of(dataset) else None

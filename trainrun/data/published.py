@@ -42,7 +42,7 @@ def published(
     targets = torch.from_numpy(np.concatenate([labels for _, labels in parts])).to(torch.int64)
     test = torch.arange(len(inputs) - len(parts[-1][1]), len(inputs))
     info = DataInfo(name, tuple(inputs.shape[1:]), "classes", len(class_names), {}, class_names)
-    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, given={"test": test})
+    data = resident(info, inputs, targets, holdout, eval_batch_size, given={"test": test})
     return normalized(data, normalize)
 
 
@@ -50,11 +50,10 @@ def normalized(data: InMemoryData, normalize: Normalize) -> InMemoryData:
     """Pictures of bytes, standardised by the training split's mean and std, or by given ones."""
     if normalize == "train":
         return data
-    published = PUBLISHED[data.info.name] if normalize == "published" else None
-    mean, std, whose = (*published, "the published") if published else scaling.constants(normalize)
-    shift, scale = scaling.given_scaling(mean, std, data.info.input_shape[0])
+    published, channels = PUBLISHED.get(data.info.name), data.info.input_shape[0]
+    shift, scale, text = scaling.given_scaling(normalize, channels, published)
     data.restore(data.fitted() | {"shift": shift, "scale": scale})
-    data.info = replace(data.info, input_scaling=scaling.describe_given(mean, std, whose))
+    data.info = replace(data.info, input_scaling=text)
     return data
 
 

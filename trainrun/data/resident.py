@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +15,9 @@ from trainrun.data import scaling
 from trainrun.data.faults import first_unfit
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
+from trainrun.data.order import Order, epoch_order, fold_of, hold_out, micro_batches
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, PixelRange, Position, Samples, Shard
 from trainrun.vocabulary.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from trainrun.data.own_sampler import OwnSampler
 
 
 @dataclass(frozen=True)
@@ -40,20 +38,17 @@ class IndexedData:
     splits: dict[str, Tensor]  # split -> indices; empty ones are left out
     eval_batch_size: int
     device = torch.device("cpu")
-    classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
-    sampler: OwnSampler | None = None
+    order: Order = staticmethod(epoch_order)
     weights: Tensor | None = None  # of all samples in the loss; None: all alike
 
-    def sample_with(self, sampler: OwnSampler) -> None:
+    def sample_with(self, sampler: Order) -> None:
         """Draw each epoch as the user's function says, which is tried once."""
         sampler(self.splits["train"], 0, 0)
-        self.sampler = sampler
+        self.order = sampler
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         while True:
-            order = epoch_order(self.splits["train"], seed, position.epoch, self.classes)
-            if self.sampler:
-                order = self.sampler(self.splits["train"], seed, position.epoch)
+            order = self.order(self.splits["train"], seed, position.epoch)
             for indices, after in micro_batches(order.to(self.device), position, batch_spec):
                 yield self._gather(indices, after).weighed(self.weights, self.device)
             position = Position(position.epoch + 1)
@@ -93,7 +88,7 @@ class InMemoryData(IndexedData):
 
     def balance(self) -> None:
         """Draw every class equally often in training."""
-        self.classes = self.targets.cpu()[self.splits["train"]]
+        self.order = partial(epoch_order, classes=self.targets.cpu()[self.splits["train"]])
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -139,22 +134,20 @@ def resident(
     targets: Tensor,
     holdout: Holdout,
     eval_batch_size: int,
-    per_feature: bool,
     given: dict[str, Tensor] | None = None,
     kind: type[InMemoryData] = InMemoryData,
 ) -> InMemoryData:
     """Data of class `kind`, split and standardised by the training split alone.
 
-    `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
     `given` are the indices of official validation and test splits, which follow all other samples.
     Raises DataError where no sample is left to train on or a value is not finite.
     """
     given = given or {}
     count = len(inputs) - sum(map(len, given.values()))
     splits = split(count, holdout, targets if info.kind == "classes" else None, given) | given
-    shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
+    shift, scale = scaling.standardization(inputs[splits["train"]])
     info = described(info, inputs, targets, splits)
-    info = replace(info, input_scaling=scaling.describe_scaling(shift, scale, per_feature))
+    info = replace(info, input_scaling=scaling.describe_scaling(shift, scale))
     if inputs.ndim == 4 and info.pixels is None:  # 0 or less, and the largest value
         info = replace(info, pixels=PixelRange(inputs.min().float().clamp(max=0), inputs.max().float()))
     return kind(info, inputs, targets, splits, shift, scale, eval_batch_size)

@@ -63,7 +63,8 @@ def form_of(
     keys = _keys(sample)
     if keys is None:
         return _form_of_single(sample, inputs, target, needs_target)
-    chosen = _as_tuple(inputs)
+    several = [inputs] if isinstance(inputs, (str, int)) else inputs
+    chosen = tuple(several or ())
     names = [*((key, "inputs") for key in chosen), *([(target, "targets")] if target is not None else [])]
     text = f"is no entry of a sample; it has {listed(keys)}"
     if wrong := [Problem(f"data.{name}", f"{key!r} {text}") for key, name in names if key not in keys]:
@@ -125,7 +126,3 @@ def entry(sample: Any, key: Key, name: str) -> Any:
         keys = _keys(sample)
         got = f"it has {listed(keys)}" if keys else f"it is a {type(sample).__name__}"
         raise DataError(f"data: {name} has no entry {key!r}; {got}") from None
-
-
-def _as_tuple(keys: Key | Sequence[Key] | None) -> tuple[Key, ...]:
-    return () if keys is None else (keys,) if isinstance(keys, (str, int)) else tuple(keys)

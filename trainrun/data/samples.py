@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from trainrun.config.call import located_error
 from trainrun.protocols import InputParts
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.seeds import derive
@@ -30,11 +30,6 @@ class FailedSample:
     message: str
     index: int | None = None  # the failed sample's place in its batch
     traceback: str = ""  # of the user's code, for -v
-
-    @property
-    def cause(self) -> Exception | None:
-        """What carries the traceback below the error in our words."""
-        return RuntimeError(self.traceback) if self.traceback else None
 
 
 class Seeded(Dataset[Any]):
@@ -139,7 +134,7 @@ def unpacked(
     """Raises DataError for a batch that failed; `indices` are those of its samples."""
     if isinstance(batch, FailedSample):
         if batch.index is None:
-            raise DataError(batch.message) from batch.cause
+            raise DataError(batch.message) from (RuntimeError(batch.traceback) if batch.traceback else None)
         number = "" if indices is None else f" {int(indices[batch.index])}"
         raise DataError(f"data: sample{number} {batch.message}")
     return batch
@@ -253,10 +248,7 @@ def size_of(dataset: Any) -> int:
 
 def describe_error(error: BaseException, module: str) -> str:
     """An error in the user's code and the last line of its module that it passed, in place of a traceback."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return located_error(error, getattr(sys.modules.get(module), "__file__", None))
 
 
 def _describe_failure(dataset: Dataset[Any], index: int, error: BaseException) -> str:

@@ -16,15 +16,16 @@ from trainrun.protocols import TargetScaling
 from trainrun.vocabulary.errors import ConfigError
 
 Values = float | Sequence[float]  # of every channel, or one of each
+MeanAndStd = tuple[Values, Values]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std, as its weights were trained with
 
 _ROWS = 4096  # turned into float64 at a time: a copy of everything may not fit in memory
 
 
-def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
-    """(shift, scale) in float32, shaped to broadcast over (N, ...): mean and 1 / std."""
-    axes = (0,) if per_feature or inputs.ndim == 2 else tuple(a for a in range(inputs.ndim) if a != 1)
+def standardization(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """(shift, scale) in float32, shaped to broadcast: mean and 1 / std of each feature or channel, axis 1."""
+    axes = tuple(axis for axis in range(inputs.ndim) if axis != 1)
     count = math.prod(inputs.shape[axis] for axis in axes)
     total = squares = torch.zeros(())
     for part in inputs.split(_ROWS):
@@ -37,46 +38,38 @@ def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
     return mean.float(), (1 / std).float()
 
 
-def constants(
-    normalize: Literal["published", "imagenet"] | tuple[Values, Values] | None,
-) -> tuple[Values, Values, str]:
-    """(mean, std, whose) of `data.normalize`: imagenet, [mean, std], or null, which leaves 0 to 1."""
-    if normalize is None:
-        return 0.0, 1.0, ""
-    if normalize == "imagenet":
-        return IMAGENET[0], IMAGENET[1], "ImageNet's"
-    assert normalize != "published"  # what each data set knows of itself
-    mean, std = normalize
-    return mean, std, "the given"
+def given_scaling(
+    normalize: Literal["published", "imagenet"] | MeanAndStd | None,
+    channels: int,
+    published: MeanAndStd | None = None,
+) -> tuple[Tensor, Tensor, str]:
+    """(shift, scale, in words) of pictures from 0 to 255, (1, C, 1, 1), as `data.normalize` says.
 
-
-def given_scaling(mean: Values, std: Values, channels: int) -> tuple[Tensor, Tensor]:
-    """(shift, scale) of pictures from 0 to 255 by a mean and std that take white as 1, (1, C, 1, 1).
-
+    That is a mean and std that take white as 1; None leaves 0 to 1. `published` are the data set's own.
     Raises ConfigError for other than one value, or one of each channel.
     """
-    columns = []
-    for values in (mean, std):
+    pair, whose = (0.0, 1.0) if normalize is None else normalize, "the given" if normalize else ""
+    if pair == "imagenet":
+        pair, whose = IMAGENET, "ImageNet's"
+    elif pair == "published":
+        assert published is not None  # the setting is refused elsewhere
+        pair, whose = published, "the published"
+    columns, texts = [], []
+    for values in pair:
         column = [values] if isinstance(values, (int, float)) else list(values)
         if len(column) not in (1, channels):
             text = f"has {len(column)} values, the pictures have {channels} channel{'s' * (channels > 1)}"
             raise ConfigError.of("data.normalize", text)
         columns.append(torch.tensor(column).expand(channels).reshape(1, -1, 1, 1))
-    return 255 * columns[0], 1 / (255 * columns[1])
+        texts.append(listed(column))
+    text = f"{whose} mean {texts[0]} and std {texts[1]}, white being 1" if whose else ""
+    return 255 * columns[0], 1 / (255 * columns[1]), text
 
 
-def describe_given(mean: Values, std: Values, whose: str) -> str:
-    """`ImageNet's mean 0.485, 0.456, 0.406 and std 0.229, 0.224, 0.225, white being 1`; "" of nobody's."""
-    if not whose:
-        return ""
-    texts = [listed([v] if isinstance(v, (int, float)) else v) for v in (mean, std)]
-    return f"{whose} mean {texts[0]} and std {texts[1]}, white being 1"
-
-
-def describe_scaling(shift: Tensor, scale: Tensor, per_feature: bool) -> str:
+def describe_scaling(shift: Tensor, scale: Tensor) -> str:
     """Say what inputs are standardised by, with the values where they are few."""
     if shift.numel() > 4:
-        return f"mean and std of each {'feature' if per_feature else 'channel'} in the training split"
+        return f"mean and std of each {'feature' if shift.ndim == 2 else 'channel'} in the training split"
     mean, std = (listed(values.flatten().tolist()) for values in (shift, 1 / scale))
     return f"mean {mean} and std {std} of the training split"
 
@@ -88,7 +81,7 @@ def listed(values: Sequence[float]) -> str:
 
 def target_scaling(targets: Tensor) -> TargetScaling:
     """Mean and std of regression targets (N, K); an output that never varies has std 1."""
-    mean, scale = standardization(targets, per_feature=True)
+    mean, scale = standardization(targets)
     return TargetScaling(mean[0], 1 / scale[0])
 
 

@@ -31,7 +31,7 @@ def digits(
     inputs, targets = rows[:, :-1].to(torch.uint8).reshape(-1, 1, 8, 8), rows[:, -1].long()
     info = DataInfo("digits", (1, 8, 8), "classes", 10, {}, tuple(str(n) for n in range(10)))
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False)
+    return resident(info, inputs, targets, holdout, eval_batch_size)
 
 
 def table(
@@ -51,9 +51,7 @@ def table(
     """
     if name == "diabetes":
         inputs = torch.from_numpy(np.loadtxt(_shipped("diabetes_data_raw.csv.gz"))).float()
-        targets = (
-            torch.from_numpy(np.loadtxt(_shipped("diabetes_target.csv.gz"))).float().unsqueeze(1)
-        )  # (N, 1)
+        targets = torch.from_numpy(np.loadtxt(_shipped("diabetes_target.csv.gz"))).float()[:, None]
         info = DataInfo(name, (inputs.shape[1],), "values", 1, {})
     else:
         file = _shipped(f"{name}_data.csv" if name == "wine" else f"{name}.csv")
@@ -63,7 +61,7 @@ def table(
         inputs, targets = rows[:, :-1].float(), rows[:, -1].long()
         info = DataInfo(name, (inputs.shape[1],), "classes", len(names), {}, names)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=True)
+    return resident(info, inputs, targets, holdout, eval_batch_size)
 
 
 def _shipped(file: str) -> Path:

@@ -37,7 +37,7 @@ def images(
     names = tuple(f"class {n}" for n in range(num_classes))
     info = DataInfo("synthetic", tuple(shape), "classes", num_classes, {}, names)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False)
+    return resident(info, inputs, targets, holdout, eval_batch_size)
 
 
 def table(
@@ -63,4 +63,4 @@ def table(
     names = tuple(f"class {n}" for n in range(num_outputs)) if kind != "values" else ()
     info = DataInfo("synthetic_table", (num_features,), kind, num_outputs, {}, names)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=True)
+    return resident(info, inputs, targets, holdout, eval_batch_size)

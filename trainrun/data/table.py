@@ -57,19 +57,9 @@ class Layout:
 class TableData(InMemoryData):
     """A table in memory; its columns stay as read, so that a checkpoint's features can encode them again."""
 
-    def __init__(
-        self,
-        info: DataInfo,
-        inputs: Tensor,
-        targets: Tensor,
-        splits: Mapping[str, Tensor],
-        eval_batch_size: int,
-        columns: Sequence[Column],
-        features: Sequence[Feature],
-        layout: Layout,
-    ) -> None:
-        super().__init__(info, inputs, targets, splits, torch.zeros(()), torch.ones(()), eval_batch_size)
-        self.columns, self.features, self.layout = columns, features, layout
+    columns: Sequence[Column]
+    features: Sequence[Feature]
+    layout: Layout
 
     def fitted(self) -> dict[str, Any]:
         own = {"features": encoding.to_plain(self.features), "target_notation": asdict(self.layout.notation)}
@@ -156,9 +146,9 @@ def table(
     by = "mean and std of each column over the training split" if notations else ""
     info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, class_names, notes=notes)
     info = extra.described(described(replace(info, input_scaling=by), inputs, targets, splits), splits)
-    layout = Layout(target, format, missing, notation)
-    data = TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
-    data.weights = extra.weights
+    data = TableData(info, inputs, targets, splits, torch.zeros(()), torch.ones(()), eval_batch_size)
+    data.columns, data.features, data.weights = columns, features, extra.weights
+    data.layout = Layout(target, format, missing, notation)
     return data
 
 

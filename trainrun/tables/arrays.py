@@ -189,11 +189,10 @@ def _grouped(names: Sequence[str], given: Sequence[str | None] = ()) -> dict[str
 
 def _choose(path: str, names: list[str], inputs: str | None, target: str | None) -> tuple[str, str]:
     """The names of inputs and target. Raises ConfigError where they do not tell."""
-    wrong = {"inputs": inputs, "targets": target}
-    wrong = {key: name for key, name in wrong.items() if name not in (None, *names)}
-    texts = {key: f"{path} has no entry {name}; it has {listed(names)}" for key, name in wrong.items()}
-    if texts:
-        raise ConfigError([Problem(f"data.{key}", text) for key, text in texts.items()])
+    named = {"inputs": inputs, "targets": target}
+    texts = {key: f"{path} has no entry {name}; it has {listed(names)}" for key, name in named.items()}
+    if wrong := [key for key, name in named.items() if name not in (None, *names)]:
+        raise ConfigError([Problem(f"data.{key}", texts[key]) for key in wrong])
     if target is None:
         is_plain = all(re.fullmatch(r"(arr_)?\d+", name) for name in names)  # np.savez(file, x, y), a tuple
         rest = [name for name in names if name != inputs]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from trainrun.vocabulary.errors import ConfigError, DataError
 
@@ -173,21 +173,18 @@ def _refuse_others(path: Path, head: bytes) -> None:
 
 @contextmanager
 def _opened(path: Path, packing: str | None) -> Iterator[BinaryIO]:
-    """The bytes in a packed file. Raises DataError where they are damaged."""
+    """The bytes in a file, unpacked. Raises DataError where they are damaged."""
     try:
-        if packing is None:
-            with path.open("rb") as stream:
-                yield stream
-        elif packing == "zip":
+        if packing == "zip":
             with zipfile.ZipFile(path) as archive, archive.open(_member(path, archive)) as member:
                 yield member  # type: ignore[misc]
         elif packing == "zstd":
             with _zstd(path) as stream:
                 yield stream
         else:
-            opener = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}[packing]
-            with opener(path, "rb") as packed:  # type: ignore[operator]
-                yield packed
+            opener: Any = {None: open, "gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}[packing]
+            with opener(path, "rb") as stream:
+                yield stream
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
         if packing is None or getattr(error, "errno", None):
             raise

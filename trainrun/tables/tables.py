@@ -156,9 +156,12 @@ def reading_of(
     return array("d", [reading.values.get(text, math.nan) for text in table.columns[name]]), reading
 
 
-def read_like(texts: Sequence[str], notation: Notation, missing: Collection[str]) -> array[float]:
-    """The numbers of a column in this notation, NaN where one is missing. Raises ValueError(first misfit)."""
-    values = {text: notation.number(text) for text in dict.fromkeys(texts) if text not in missing}
+def numbers_like(texts: Sequence[str], notation: Notation, missing: Collection[str]) -> array[float] | None:
+    """The numbers of a column in this notation, NaN where one is missing; None where a text is none."""
+    try:
+        values = {text: notation.number(text) for text in dict.fromkeys(texts) if text not in missing}
+    except ValueError:
+        return numbers(texts, missing) if notation == PLAIN else None
     return array("d", [values.get(text, math.nan) for text in texts])
 
 
