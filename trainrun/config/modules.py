@@ -33,9 +33,9 @@ def problems_of_modules(s: Mapping[str, Any], explicit: Collection[str]) -> Iter
 
 def problems_of_gan(s: Mapping[str, Any], explicit: Collection[str]) -> Iterator[Problem]:
     """What a step of two networks cannot do, or does not read."""
-    step, task = s["loop"]["step"]["_target_"], s["task"]["_target_"]
+    step, task, model = (_target(s, *path) for path in (("loop", "step"), ("task",), ("model",)))
     is_ours, is_gan = step.endswith(".AdversarialStep"), task.endswith(".Adversarial")
-    is_apart = is_ours != is_gan or (not is_gan and s["model"]["_target_"] == "trainrun.model.gan.GAN")
+    is_apart = is_ours != is_gan or (not is_gan and model == "trainrun.model.gan.GAN")
     if is_apart and step.startswith("trainrun.") and task.startswith("trainrun."):
         yield Problem("task", "gan, its model and its step of two networks need each other", "experiment=gan")
     if "task.gradient_penalty" in explicit and s["task"].get("objective") == "dcgan":
@@ -44,9 +44,17 @@ def problems_of_gan(s: Mapping[str, Any], explicit: Collection[str]) -> Iterator
         return
     if not {"generator", "discriminator"} <= {*(s["optimizer"].get("modules") or ())}:
         yield Problem("optimizer", "must be per_module with generator and discriminator: trainrun show gan")
-    if s["precision"]["_target_"].endswith(".fp16"):
+    if _target(s, "precision").endswith(".fp16"):
         yield Problem("precision", "fp16's loss scale cannot serve two losses", "precision=bf16")
     if s["parameters"].get("unfreeze_at") is not None:
         yield Problem("parameters.unfreeze_at", "has no place in a step of two networks; leave it out")
     for name in {*(s["regularization"] or ())} - {"ema", "early_stopping"}:
         yield Problem(f"regularization.{name}", "has no place in a step of two networks; leave it out")
+
+
+def _target(s: Mapping[str, Any], *path: str) -> str:
+    """The target of the call at a path; "" where there is none, which is reported elsewhere."""
+    node: Any = s
+    for key in (*path, "_target_"):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node if isinstance(node, str) else ""
