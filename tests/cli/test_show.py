@@ -73,7 +73,7 @@ def test_every_command_shown_composes_and_passes_the_check(
             assert choices(words[1], list(itertools.takewhile(lambda word: word[:2] != "--", words[2:])))[0]
     composer = Composer()
     run_elsewhere = ("batches", "python", "logging", "new", "gan", "migrating")  # by end_to_end/test_rows.py
-    own_code = "".join(pages[topic] for topic in run_elsewhere)
+    own_code = "\n".join(pages[topic] for topic in run_elsewhere)
     own = [shlex.split(line)[1:] for line in COMMAND.findall(own_code)]
     trains = [w for w in lines if w not in own and not (w and (w[0] in COMMANDS or w[0].endswith(".yaml")))]
     for words in _joined(trains):
