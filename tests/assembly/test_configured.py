@@ -222,6 +222,23 @@ def test_the_plan_says_whose_optimizer_and_when_schedulers_step(module: Any) -> 
     assert dict(parts_of("alone").plan)["optimizer"].endswith("lr 0.1 of Adam; no schedule")
 
 
+def test_a_scheduler_that_ends_before_the_run_is_refused_before_training(module: Any) -> None:
+    module("lit")  # OneCycleLR of 13 steps, 3 an epoch
+    with pytest.raises(ConfigError, match=r"OneCycleLR of .* ends after 13 steps, the run takes 15"):
+        parts_of("step", "budget=5ep")
+
+
+def test_what_a_scheduler_sets_beside_the_rate_is_loaded_as_it_was_stored(module: Any) -> None:
+    module("lit")
+    first, second = parts_of("step").state, parts_of("step").state
+    first.optimizer.step()
+    for update in range(5):  # OneCycleLR moves Adam's first beta, too
+        first.schedule(update)
+    second.load_state_dict(first.state_dict())
+    ours, theirs = (state.optimizer.param_groups[0]["betas"] for state in (first, second))
+    assert ours == theirs != (0.9, 0.999)
+
+
 def test_a_metric_that_no_validation_gives_is_refused_before_training(module: Any, folder: Path) -> None:
     module("lit")
     with pytest.raises(ConfigError, match="own follows mae, validation gives nothing"):

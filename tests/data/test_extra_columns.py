@@ -104,6 +104,8 @@ def test_times_are_compared_as_what_they_are(texts: list[str]) -> None:
         ("group", ["a", "b"] * 20, {}, "c has 2 different values, which leaves none for test"),
         ("time", ["2026-01-01"] * 40, {}, "c has 1 different values, which leaves none for train"),
         ("time", ["soon"] * 40, {}, "c must hold numbers, or dates such as 2026-12-31"),
+        ("time", ["2026-01-01"] * 30 + ["soon", "7"] * 5, {}, "got 'soon' for sample 30"),
+        ("time", ["1", "2.5"] * 10 + ["2026-01-01"], {}, "got '2026-01-01' for sample 20"),
         ("group", ["a", ""] * 20, {}, "sample 1 has no c"),
         ("time", [1.0, float("nan")] * 20, {}, "sample 1 has no c"),
         ("time", list(range(40)), {"fold": 1}, "data.fold: takes a part by chance"),
@@ -172,3 +174,5 @@ def test_a_column_is_an_attribute_or_an_entry_of_every_sample(tmp_path: Path) ->
     assert list(column_of(scans, "age")) == [0, 1, 2]
     with pytest.raises(DataError, match="sample 2 has no entry 'grade'; it has x, age"):
         column_of(scans, "grade")
+    with pytest.raises(ConfigError, match=r"data\.group: a sample has no entry 'agee'; .*did you mean age"):
+        ExtraColumns("agee", None, None, lambda name: column_of(scans, name))

@@ -185,6 +185,9 @@ def test_the_guides_vae_lowers_its_bound_which_is_that_of_its_distributions(
     evaluated = [record for record in records(folder / "run", "eval") if record["split"] == "val"]
     assert [record["loss"] for record in evaluated] == sorted((r["loss"] for r in evaluated), reverse=True)
     assert evaluated[-1]["loss"] < 0.8 * evaluated[0]["loss"] or evaluated[-1]["loss"] < 20
+    for wanted in (["predict", "run"], ["export", "run", "vae.pt2"]):  # only its task knows how to call it
+        assert "model: VAE has no forward to call" in command(*wanted, code=2).err
+    assert "or choose by the loss: monitor=val/loss" in command(*words[:2], code=2).err
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     parts = build(Composer().checked([*words]).settings)

@@ -14,10 +14,12 @@ from torch import nn
 from toy import ACCURACY, FEATURES, Toy, ToyData, ToyTask, mlp, same_bits, scripted
 
 from trainrun.checkpoint.store import Checkpoints
-from trainrun.loop.step import Clip
+from trainrun.loop.step import Clip, Step
 from trainrun.precision import ScaledPrecision
+from trainrun.protocols import StepResult
 from trainrun.regularization.penalty import L2
 from trainrun.scheduler import cosine
+from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
@@ -208,6 +210,23 @@ def test_a_signal_finishes_the_step_saves_and_says_so(tmp_path: Path) -> None:
     assert trained.events[-1].signal == "SIGTERM"
     assert trained.state.step == 7
     assert "test" not in trained.data.asked
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (3.0, "must return a StepResult, got float"),
+        (None, "must return a StepResult, got NoneType"),
+        (StepResult(1, {}, {}, {}, 0.0, 0.0, True), r"has not counted its window; call self\.account"),
+    ],
+)
+def test_a_step_of_the_users_own_that_forgets_its_part_is_told(
+    result: Any, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a count the loop would never end."""
+    monkeypatch.setattr(Step, "__call__", lambda self, state, window: result)
+    with pytest.raises(ConfigError, match=rf"loop\.step: .*{text}"):
+        Toy(tmp_path / "run").train()
 
 
 def test_skipped_steps_are_counted_in_every_log(tmp_path: Path) -> None:

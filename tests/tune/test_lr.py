@@ -143,8 +143,9 @@ def test_its_momentum_is_that_of_the_peak() -> None:
             ),
             "scheduler: sets the learning rates itself",
         ),
+        (("data=digits", "experiment=gan", "data.limit=200", "data.val_fraction=0.15"), "gan has two losses"),
     ],
-    ids=["optimizer", "schedule"],
+    ids=["optimizer", "schedule", "gan"],
 )
 def test_what_has_no_rate_to_find_is_refused(words: tuple[str, ...], text: str) -> None:
     with pytest.raises(ConfigError, match=text):

@@ -62,6 +62,7 @@ def configured(make: Factory, model: nn.Module, pace: Pace) -> tuple[Any, Rates,
     skip_compiler_import()
     optimizer, entries = configure_optimizers(model)
     schedule, lr = Configured(optimizer, entries, pace.steps_per_epoch), optimizer.param_groups[0]["lr"]
+    schedule.refuse_short(pace.total_steps)
     if schedule.monitor and not schedule.monitor.startswith("train"):
         schedule.monitor = plain_name(schedule.monitor)
     return optimizer, Rates(lr, lambda total_steps: schedule), f"{lr:g} of {type(optimizer).__name__}"

@@ -191,9 +191,10 @@ class TrainState:
         if "fused" in self.optimizer.defaults:
             self._fit_memory(stored["state"]["state"])
         self.optimizer.load_state_dict(stored["state"])
+        scheduled = () if getattr(self.schedule, "sets_groups", False) else OF_GROUPS
         groups = zip(self.optimizer.param_groups, self._configured, stored["configured"], strict=True)
         for group, now, before in groups:
-            configured = {k: v for k, v in now.items() if before.get(k) != v or k in OF_GROUPS}
+            configured = {k: v for k, v in now.items() if before.get(k) != v or k in scheduled}
             group.update(configured)
 
     def _fit_memory(self, memory: Mapping[int, dict[str, Any]]) -> None:

@@ -28,7 +28,9 @@ def problems_of_modules(s: Mapping[str, Any], explicit: Collection[str]) -> Iter
             text = f"is shared by all modules: set {group}.{key}; parameters.rules gives a module its share"
             yield Problem(f"{path}.{key}", text)
     if named["scheduler"] and {*named["scheduler"]} != {*named["optimizer"]}:
-        yield Problem("scheduler.modules", "must name the modules that optimizer.modules names")
+        schedules, optimizers = (", ".join(named[group]) or "none" for group in ("scheduler", "optimizer"))
+        text = f"must name the same modules as optimizer.modules, {optimizers}; got {schedules}"
+        yield Problem("scheduler.modules", text)
 
 
 def problems_of_gan(s: Mapping[str, Any], explicit: Collection[str]) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from trainrun.data.faults import first_unfit
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import hold_out
 from trainrun.data.resident import Holdout, split
-from trainrun.data.sample_form import entry
+from trainrun.data.sample_form import entry, require_entry
 from trainrun.data.samples import Seeded, size_of, source_of, unpacked
 from trainrun.protocols import DataInfo
 from trainrun.tables.names import Key
@@ -93,6 +93,7 @@ def column_of(dataset: Dataset[Any], name: Key) -> Sequence[Any]:
     if hasattr(listed, "__len__") and len(listed) == size:
         return list(listed)
     samples = Seeded(source, 0)
+    require_entry(unpacked(samples[0]), name)
     return [entry(unpacked(samples[index]), name, f"sample {index}") for index in range(size)]
 
 
@@ -110,7 +111,10 @@ def _latest(times: Tensor, shares: dict[str, float]) -> dict[str, Tensor]:
 
 
 def _complete(column: Column, setting: str, name: Key) -> list[Any]:
-    values = [value.item() if hasattr(value, "item") else value for value in column(name)]
+    try:
+        values = [value.item() if hasattr(value, "item") else value for value in column(name)]
+    except ConfigError as error:  # there is no such column
+        raise ConfigError.of(f"data.{setting}", error.problems[0].text) from None
     for index, value in enumerate(values):
         if value is None or value == "" or value != value:
             raise DataError(f"data.{setting}: sample {index} has no {name}")
@@ -118,16 +122,28 @@ def _complete(column: Column, setting: str, name: Key) -> list[Any]:
 
 
 def _moments(texts: Sequence[str], name: Key) -> list[float]:
-    for read in (float, _seconds):
-        with suppress(ValueError):
-            return [read(text) for text in texts]
-    forms = "numbers, or dates such as 2026-12-31 or 2026-12-31 08:30"
-    raise DataError(f"data.time: {name} must hold {forms}, got {texts[0]!r}")
+    """All as numbers or all as dates, whichever more of them are."""
+    moments = min(
+        ([read(text) for text in texts] for read in (_number, _seconds)), key=lambda m: m.count(None)
+    )
+    if None in moments:
+        index = moments.index(None)
+        forms = "numbers, or dates such as 2026-12-31 or 2026-12-31 08:30"
+        raise DataError(f"data.time: {name} must hold {forms}, got {texts[index]!r} for sample {index}")
+    return [moment for moment in moments if moment is not None]
 
 
-def _seconds(text: str) -> float:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+def _number(text: str) -> float | None:
+    with suppress(ValueError):
+        return float(text)
+    return None
+
+
+def _seconds(text: str) -> float | None:
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None
 
 
 def weights_of(column: Column, name: Key | None) -> Tensor | None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from trainrun.config.suggest import did_you_mean
 from trainrun.protocols import InputParts
 from trainrun.tables.names import Key, asked_for_target, inputs_among, listed, target_among
 from trainrun.vocabulary.errors import ConfigError, DataError, Problem
@@ -115,6 +116,14 @@ def _whole(sample: Any, left_out: Collection[Key]) -> Any:
         return sample
     values = {key: entry(sample, key, "a sample") for key in keys if key not in left_out}
     return InputParts(values.values()) if isinstance(keys[0], int) else values
+
+
+def require_entry(sample: Any, key: Key) -> None:
+    """Raise ConfigError where a data set's first sample has no entry of that name or place."""
+    keys = _keys(sample) or []
+    if key not in keys:
+        text = f"a sample has no entry {key!r}; it has {listed(keys)}"
+        raise ConfigError.of("data", f"{text}{did_you_mean(str(key), list(map(str, keys)))}")
 
 
 def entry(sample: Any, key: Key, name: str) -> Any:

@@ -50,7 +50,8 @@ def monitor_of(settings: Mapping[str, Any], info: DataInfo, task: TaskProtocol) 
         fix = "monitor=val/loss" if "loss" in modes else None
         raise ConfigError.of("monitor", f"the task has no metric {name}; there are {available}", fix)
     if mode == "auto" and name not in modes:
-        raise ConfigError.of("monitor_mode", f"must be max or min for your own metric {name}")
+        other = "; or choose by the loss: monitor=val/loss" if "loss" in modes else ""
+        raise ConfigError.of("monitor_mode", f"must be max or min for your own metric {name}{other}")
     return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
 
 

@@ -22,7 +22,7 @@ from trainrun.protocols import Step, StepResult, Window
 from trainrun.runtime.signals import Signals, Stopped
 from trainrun.runtime.usage import machine_use
 from trainrun.vocabulary import events
-from trainrun.vocabulary.errors import ResumeError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 from trainrun.vocabulary.ranges import Period
 
 
@@ -70,9 +70,16 @@ class Loop:
             windows.close()  # and with it loader processes: an error's frames would keep them
 
     def _run_step(self, state: TrainState, window: Window) -> StepResult:
-        if self.health and self._ends_log(state, state.step + 1):
-            return measure_health(self.step, state, window)
-        return self.step(state, window)
+        before = state.step
+        is_measured = self.health and self._ends_log(state, before + 1)
+        result = measure_health(self.step, state, window) if is_measured else self.step(state, window)
+        if not isinstance(result, StepResult):
+            text = f"must return a StepResult, got {type(result).__name__}"
+            raise ConfigError.of("loop.step", f"{type(self.step).__name__} {text}")
+        if state.step == before:
+            text = "has not counted its window; call self.account(state, window, result)"
+            raise ConfigError.of("loop.step", f"{type(self.step).__name__} {text}")
+        return result
 
     def _ends_log(self, state: TrainState, step: int) -> bool:
         return step == state.total_steps or step % self.log_every == 0

@@ -18,6 +18,8 @@ _IGNORED = {"strict", "name"}  # what a missing metric leads to, and a name for 
 class Configured:
     """Steps torch's schedulers, which set each group's `base_lr` themselves: the factor is always 1."""
 
+    sets_groups = True  # rates and momentum, whose stored values a resume goes on with
+
     def __init__(self, optimizer: Optimizer, entries: Sequence[Any], steps_per_epoch: int | None) -> None:
         self.optimizer, self.steps_per_epoch = optimizer, steps_per_epoch
         self.configs = [_config(entry, steps_per_epoch) for entry in entries]
@@ -34,6 +36,18 @@ class Configured:
         shown = [(type(c["scheduler"]).__name__, c["frequency"], c["interval"]) for c in self.configs]
         texts = [f"{name} every {f'{n} {what}s' if n > 1 else what}" for name, n, what in shown]
         return " and ".join(texts) or "no schedule"
+
+    def refuse_short(self, total_steps: int | None) -> None:
+        """Raise ConfigError for a scheduler, such as OneCycleLR, that ends before the run does."""
+        for config in self.configs:
+            every = config["frequency"] * (self.steps_per_epoch or 1 if config["interval"] == "epoch" else 1)
+            limit, wanted = getattr(config["scheduler"], "total_steps", None), (total_steps or 0) // every
+            if limit is not None and wanted > limit:
+                name = type(config["scheduler"]).__name__
+                text = f"own: {name} of configure_optimizers ends after {limit} steps, the run takes {wanted}"
+                raise ConfigError.of(
+                    "optimizer", f"{text}; give the module that number by model.NAME={wanted}"
+                )
 
     def __call__(self, update: int) -> tuple[float, float | None]:
         for count in range(self.update + 1, update + 1):

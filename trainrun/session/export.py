@@ -238,6 +238,7 @@ def about_run(run: LoadedRun, arguments: Arguments) -> dict[str, Any]:
 
 def sample_arguments(run: LoadedRun) -> Arguments:
     """The model's arguments for samples that the run did not learn from, where it has any."""
+    run.require_forward()
     info = run.parts.info
     split = next(split for split in ("val", "test", "train") if info.sizes.get(split, 0) != 0)
     inputs = next(iter(run.parts.data.eval_batches(split))).inputs

@@ -55,6 +55,15 @@ class LoadedRun:
             raise ConfigError.of("--split", f"the run has no {split} split")
         return f"{split}, {size} samples" if size else split
 
+    def require_forward(self) -> None:
+        """Raise ConfigError for a model that only its task, or its own step, knows how to call."""
+        from torch import nn
+
+        kind = type(self.parts.state.model)
+        if kind.forward is nn.Module.forward:
+            text = f"{kind.__name__} has no forward to call; take the model itself, trainrun.load(RUN)"
+            raise ConfigError.of("model", text)
+
     def model_over(self, views: Sequence[str]) -> nn.Module:
         """The model, or with `views` its mean over them (test-time augmentation, `trainrun.loop.tta`)."""
         if not views:

@@ -154,7 +154,8 @@ def _number(value: float) -> str:
 
 
 def samples_of(run: LoadedRun, file: Path | None, split: str) -> Samples:
-    """The samples of a file, else of a split."""
+    """The samples of a file, else of a split. Raises ConfigError for a model without a forward."""
+    run.require_forward()
     data = run.parts.data
     if file is None:
         return Samples(data.eval_batches(split))

@@ -30,6 +30,7 @@ _IN_OTHER_WORDS = {
     "lr_schedulers": "choose one by scheduler=...",
     "logger": "use self.log, or loop.probes for pictures",
     "configure_callbacks": "leave callbacks out",
+    "trainer": "give it as an argument what it asks the trainer for: +model.total_steps=1000",
 }
 
 

@@ -18,6 +18,7 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.loop.step import Step, WindowGradients
 from trainrun.protocols import Window
 from trainrun.runtime.signals import Signals
+from trainrun.task.gan import Adversarial
 from trainrun.vocabulary.errors import ConfigError
 
 _MEMORY = 0.8  # of the running mean of losses: about the last five, so that one hard batch does not end it
@@ -103,6 +104,10 @@ def peak(parts: Parts) -> tuple[float, float | None]:
         raise ConfigError.of("optimizer", text)
     if str(parts.settings["optimizer"]["_target_"]).endswith(".configure_optimizers"):
         raise ConfigError.of("optimizer", "own has no rate to find: configure_optimizers sets it")
+    if isinstance(parts.task, Adversarial):
+        raise ConfigError.of(
+            "task", "gan has two losses, and a rate that lowers one tells nothing of the other"
+        )
     total = parts.pace.total_steps or _PLANNED
     updates = range(0, total, max(1, total // _PLANNED))
     schedule = parts.rates.over(total)
