@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import trainrun
+from trainrun.config.check_call import Trust, check_call
+from trainrun.config.stored import parse_stored
 
 HERE = Path(__file__).parent
 VERSIONS = sorted(folder.name for folder in HERE.iterdir() if (folder / "expected.json").is_file())
@@ -37,6 +40,18 @@ def test_there_is_one_and_it_calls_what_has_moved() -> None:
     for target in ("step.Step", "runtime.runtime", "regularization.penalty.L1"):
         assert f"_target_: trainrun.{target}\n" in settings
     assert sum(file.stat().st_size for file in HERE.glob("0.1.0/**/*") if file.is_file()) < 200_000
+
+
+def test_a_call_that_it_stored_of_any_option_still_has_what_it_needs(version: Path, tmp_path: Path) -> None:
+    """An argument that is new needs a value for older runs, in `trainrun/config/stored.py`."""
+    calls = json.loads((version / "calls.json").read_text())
+    assert len(calls) > 100
+    for option, call in calls.items():
+        group = option.partition("/")[0]
+        (node,) = parse_stored(yaml.safe_dump({group: call}), tmp_path / "config.yaml").values()
+        path = f"{group}.of" if group in ("logger", "regularization") else group
+        problems = [str(problem) for problem in check_call(node, path, Trust((), None))]
+        assert not [text for text in problems if " needs a value: " in text], option
 
 
 def test_it_evaluates_to_what_it_recorded(version: Path) -> None:

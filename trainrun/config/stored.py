@@ -23,13 +23,17 @@ _ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"
 _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
 # The arguments that a call did not have when older runs began, with what they meant then.
 _ADDED_TO_TABLE = {"encoding": "utf-8", "header": True, "decimal": "plain", "thousands": "auto"}
+_COLUMNS = {"group": None, "time": None, "weights": None}
 _ADDED: dict[str, dict[str, Any]] = {
-    "trainrun.data.table.table": _ADDED_TO_TABLE | {"missing_target": "refuse"},
+    "trainrun.data.table.table": _ADDED_TO_TABLE | {"missing_target": "refuse"} | _COLUMNS,
+    "trainrun.data.arrays.arrays": _COLUMNS,
+    "trainrun.data.dataset.from_dataset": {"inputs": None, "targets": None, "collate": None} | _COLUMNS,
     "trainrun.data.imagefolder.imagefolder": {"normalize": "train"},
     "trainrun.parameters.Parameters": {"unfreeze_at": None, "lora": None},
     "trainrun.model.torchvision.torchvision": {"preprocessing": None},
     "trainrun.model.timm.timm": {"preprocessing": None},
     "trainrun.loop.Loop": {"probes": []},
+    "trainrun.sweep.Sweep": {"exclude": []},
 }
 _HEAD = re.compile(r"# trainrun config\.yaml, format (\d{1,9})\n")
 # A `${` behind an even number of backslashes is read; behind an odd one it is text.

@@ -25,11 +25,11 @@ from trainrun.config.overrides import key_of
 from trainrun.config.suggest import corrected_line, together
 from trainrun.session.find_run import say_what_name_means
 from trainrun.session.process_state import current_code
-from trainrun.session.resume import RunEnd, changes_of_line, resumed
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from trainrun.session.resume import RunEnd
     from trainrun.session.session import Result, ShouldStop
 
 
@@ -76,6 +76,8 @@ def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nul
         _check([composition])
     command, settings = [*ranks.command(), *line.typed], composition.settings
     with around():
+        from trainrun.session.resume import RunEnd, changes_of_line, resumed
+
         folder = Path(settings["run_dir"] or "").expanduser()
         # A folder without a config is unused.
         if settings["resume"] == "auto" and ranks.broadcast_object((folder / "config.yaml").is_file()):
