@@ -277,8 +277,8 @@ def test_a_weighted_run_split_by_group_goes_on_to_the_same_bytes(command: Callab
         ),
         (
             (*KINDS["dataset"], "data.group=doctor"),
-            4,
-            "sample 0 has no entry 'doctor'; it has x, y, patient, date, weight",
+            2,
+            "data.group: a sample has no entry 'doctor'; it has x, y, patient, date, weight",
         ),
         (
             (*KINDS["dataset"], "data.group=patient", "data.val={_target_: mine.Scans}"),
