@@ -138,7 +138,7 @@ FORGETTABLE: Mapping[str, tuple[int, str, Callable[[Any], object]]] = {
     "plateau": (9, "plateau", lambda s: setattr(s.schedule, "scale", 1.0)),
     "patience": (9, "early stopping", lambda s: setattr(s.stopper, "waited", 0)),
     "open log window": (7, "cosine", lambda s: s.meter.read_log()),
-    "best": (13, "cosine", lambda s: setattr(s, "best", None)),
+    "best": (13, "cosine", lambda s: setattr(s, "ranking", [])),
     "logged_at": (6, "cosine", lambda s: setattr(s, "logged_at", 3)),
 }
 
