@@ -46,8 +46,10 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
     if "base" in node and node["_target_"].startswith("trainrun."):
         node["base"] = _inner_optimizer(make, model, "optimizer.base", node["base"])
     if node["_target_"] == "trainrun.optimizer.per_module":
-        modules = {f"optimizer.modules.{name}": wanted for name, wanted in node["modules"].items()}
-        node["modules"] = {key[18:]: _inner_optimizer(make, model, key, modules[key]) for key in modules}
+        node["modules"] = {
+            name: _inner_optimizer(make, model, f"optimizer.modules.{name}", wanted)
+            for name, wanted in node["modules"].items()
+        }
     skip_compiler_import()
     optimizer = make.at("optimizer", node, {"params": params, "model": model})
     if isinstance(optimizer, torch.optim.LBFGS) and len(optimizer.param_groups) > 1:

@@ -27,10 +27,10 @@ def run(words: list[str]) -> int:
     written = "also write the curves as .png, .pdf or .svg"
     parser.add_argument("--out", type=picture_file, metavar="FILE", help=written)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for each run")
-    of_one = parser.add_mutually_exclusive_group()
-    of_one.add_argument("--csv", action="store_true", help="of a sweep: a line for each metric")
-    of_one.add_argument("--latex", action="store_true", help="of a sweep: a table for booktabs")
-    of_one.add_argument("--pair", nargs=2, type=int, metavar="N", help="of a sweep: settings to test")
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--csv", action="store_true", help="of a sweep: a line for each metric")
+    formats.add_argument("--latex", action="store_true", help="of a sweep: a table for booktabs")
+    formats.add_argument("--pair", nargs=2, type=int, metavar="N", help="of a sweep: settings to test")
     arguments = parser.parse_args(words)
     of_sweep = arguments.csv or arguments.latex or arguments.pair
     find = find_sweep if of_sweep or arguments.runs == ["last"] else find_named
