@@ -59,7 +59,7 @@ def test_what_has_a_meaning_is_taken(words: tuple[str, ...]) -> None:
         ((*PAIR, "scheduler=per_module", "scheduler.modules={body: cosine}"), "scheduler.modules: must name"),
         (
             ("scheduler=per_module", "scheduler.modules={body: cosine}"),
-            "scheduler.modules: must name the modules",
+            "scheduler.modules: must name the same modules as optimizer.modules, none; got body",
         ),
         (
             (*PAIR, "scheduler=per_module", "scheduler.modules={body: cosine, head: plateau}"),
