@@ -1,4 +1,4 @@
-"""Adam and AdamW with lists that are kept: torch's own weights and state bit for bit, whatever comes between."""
+"""Adam and AdamW with lists that are kept: torch's own weights and state bit for bit."""
 
 from __future__ import annotations
 
