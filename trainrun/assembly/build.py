@@ -156,7 +156,6 @@ def build(
     seed_everything(settings["seed"])
     data, loss, task = _data_and_task(make)
     batch_spec, pace = _pace(settings, data.info)
-    check_profile(runtime.profile, pace.total_steps)
     data = _paced(make, pace, data)
     model = _model(make, data, task)
     regularizers = _regularizers(make, model, data.info)
@@ -304,6 +303,7 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
         raise ConfigError.of("budget", str(error)) from None
     if total < 1:
         raise ConfigError.of("budget", f"is shorter than one step, got {settings['budget']}")
+    check_profile(settings["runtime"]["profile"], total)
     return batch_spec, replace(pace, total_steps=total)
 
 

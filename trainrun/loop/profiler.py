@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -29,9 +28,9 @@ _COUNTED = 1  # the step, from 0, whose FLOPs are counted: torch's counter makes
 _STEP_PARTS = ("forward", "backward", "clip", "optimizer", "steps")  # the last: what is none of the others
 
 
-def check_profile(steps: int | None, total_steps: int | None) -> None:
-    """Raise ConfigError where a run is too short to trace so many steps; None: it ends by the clock."""
-    if steps is not None and total_steps is not None and WARM_UP + steps > total_steps:
+def check_profile(steps: int | None, total_steps: int) -> None:
+    """Raise ConfigError where a run is too short to trace so many steps."""
+    if steps is not None and WARM_UP + steps > total_steps:
         most = total_steps - WARM_UP
         text = f"traces {steps} steps after the first {WARM_UP}, the run has {total_steps}; give it more"
         raise ConfigError.of("runtime.profile", text, f"runtime.profile={most}" if most > 0 else None)
@@ -50,7 +49,7 @@ class Profiler(Clock):
         self.trace = run_dir / "profile" / "trace.json"
         self._made, self._stepped = 0, 0.0  # steps of this process, and their seconds
         self._then = (0, 0, 0.0)  # steps, samples and seconds as the trace began, and again as it ended
-        self._first_step, self._warm_up_s = 0, 0.0
+        self._is_tracing, self._first_step, self._warm_up_s = False, 0, 0.0
         self._flops, self._counted_samples = 0, 0  # of one step
         self._moments: list[tuple[str, Any]] = []  # of the trace: (part, when it began)
         self._around_step = ExitStack()
@@ -92,7 +91,7 @@ class Profiler(Clock):
             moment: Any = self.since
             if self.device.type == "cuda":  # its work comes later than the calls
                 moment = torch.cuda.Event(enable_timing=True)
-                moment.record()
+                moment.record(torch.cuda.current_stream(self.device))
             self._moments.append((name, moment))
 
     def account(self) -> tuple[Profiled | Warned]:
@@ -116,11 +115,8 @@ class Profiler(Clock):
         if self._profile is not None:
             profile, self._profile = self._profile, None
             with super().part("profiling"):
+                self._is_tracing = False
                 profile.stop()
-
-    @property
-    def _is_tracing(self) -> bool:
-        return self._first_step > 0 and self._profile is not None
 
     @property
     def _is_compiled(self) -> bool:
@@ -138,6 +134,7 @@ class Profiler(Clock):
                 self._profile.step()
         if self._made == WARM_UP:
             self._first_step, self._warm_up_s = self.state.step + 1, self.seconds_here()["steps"]
+            self._is_tracing = True
 
     def _write(self, profile: torch.profiler.profile) -> None:
         with storage_errors(self.trace):
@@ -150,16 +147,14 @@ class Profiler(Clock):
         from unittest.mock import patch
 
         optimizer: Any = self.state.optimizer
+        optimizers = (optimizer, *getattr(optimizer, "modules", {}).values())
         calls: list[tuple[str, Any, str]] = [
             ("forward", type(self.task), "__call__"),
             *([] if self._is_compiled else [("forward", nn.Module, "__call__")]),
             *(("backward", torch.autograd, name) for name in ("backward", "grad")),
             *(("clip", nn.utils, name) for name in ("get_total_norm", "clip_grad_norm_", "clip_grad_value_")),
             ("clip", WindowGradients, "_unscale_and_clip"),
-            *(
-                ("optimizer", part, "step")
-                for part in (optimizer, *getattr(optimizer, "modules", {}).values())
-            ),
+            *(("optimizer", part, "step") for part in optimizers),
         ]
         self.switch("profiling")
         self._around_step.callback(self.switch, "steps")
@@ -183,7 +178,7 @@ class Profiler(Clock):
         """What each part of a step took, of the time of the traced ones."""
         seconds, is_gpu = dict.fromkeys(_STEP_PARTS, 0.0), self.device.type == "cuda"
         if is_gpu:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
         for (name, began), (_, ended) in pairwise(self._moments):
             if name in seconds:
                 seconds[name] += began.elapsed_time(ended) / 1000 if is_gpu else ended - began
@@ -202,13 +197,7 @@ class Profiler(Clock):
         rate = self._flops / self._counted_samples * samples / seconds
         is_gpu, precision = self.device.type == "cuda", self.state.precision.name
         device = torch.cuda.get_device_name(self.device) if is_gpu else self.device.type.upper()
-        line += f", {_flops(self._flops)} a step, {_flops(rate)}/s"
-        if (peak := peak_flops(device, precision)) is None:
-            return [f"{line}; the peak of this {device} in {precision} is not known"]
-        return [f"{line}: {rate / peak:.1%} of {_flops(peak)}/s, the peak of {device} in {precision}"]
-
-
-def _flops(count: float) -> str:
-    """`45.2 MFLOP`."""
-    power = min(5, int(math.log10(max(count, 1)) // 3))
-    return f"{count / 1000**power:.3g} {' kMGTP'[power].strip()}FLOP"
+        line += f", {self._flops / 1e9:.3g} GFLOP a step, {rate / 1e12:.3g} TFLOP/s"
+        peak = peak_flops(device, precision)
+        share = f"{rate / peak:.1%} of the {peak / 1e12:g}" if peak else "what is the most is not known"
+        return [f"{line}: {share} of this {device} in {precision}"]
