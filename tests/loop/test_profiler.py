@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -129,6 +130,41 @@ def test_shares_are_the_lengths_of_the_ranges(tmp_path: Path) -> None:
             lengths[event["name"]] += event["dur"]
     share = lengths["forward"] / sum(lengths[name] for name in PARTS[1:])
     assert seconds["forward"] / sum(seconds[name] for name in PARTS[1:]) == pytest.approx(share, abs=0.1)
+
+
+class Event:
+    """A GPU's event, recorded by the host's clock, which runs a thousand times as fast there."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self, stream: str) -> None:
+        assert stream == "stream of cuda:1"
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, later: Event) -> float:
+        return 1e6 * (later.at - self.at)
+
+
+def test_on_a_gpu_time_is_that_of_its_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synchronized = []
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronized.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+
+    def clock(state: Any) -> Profiler:
+        profiler = Profiler(state, 4, tmp_path / "run", Slow())
+        profiler.device = torch.device("cuda:1")
+        return profiler
+
+    trained = Toy(tmp_path / "run", task=Slow, clock=clock, state={"total_steps": 40}).train()
+    (finished,), lines = trained.of(Finished), lines_of(trained)
+    seconds = seconds_in(lines)
+    assert synchronized == [torch.device("cuda:1")]
+    assert sum(seconds.values()) == pytest.approx(finished.seconds, rel=0.02, abs=0.06)  # shares, not sums
+    assert seconds["forward"] > 5 * (seconds["backward"] + seconds["clip"] + seconds["optimizer"])
+    assert re.search(r"TFLOP/s: 0\.0% of 67, the peak of NVIDIA H200 in fp32$", lines[-1])
 
 
 def test_what_was_replaced_for_a_step_is_itself_again(tmp_path: Path) -> None:

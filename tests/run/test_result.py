@@ -31,7 +31,7 @@ LOGGED = StepsLogged(
     data_wait=0.0,
 )
 FINISHED = replace(toy.FINISHED, skipped=1, kept_weights="ema", seconds=1.23456)
-FINISHED = replace(FINISHED, seconds_by_part={"steps": 1.0, "data": 0.23456})
+FINISHED = replace(FINISHED, seconds_by_part={"steps": 1.0, "data": 0.235})
 
 
 def evaluated(step: int, split: str, accuracy: float, weights: str = "raw") -> Evaluated:

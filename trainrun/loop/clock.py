@@ -92,9 +92,9 @@ class Clock:
         return {"steps": self.since - self.began - sum(spent.values()), **spent}
 
     def seconds_by_part(self) -> dict[str, float]:
-        """The same by all processes of the run that counted it."""
+        """The same by all processes of the run that counted it, to milliseconds."""
         before = self.by_part_before
-        return {name: before.get(name, 0.0) + seconds for name, seconds in self.seconds_here().items()}
+        return {name: round(before.get(name, 0.0) + s, 3) for name, s in self.seconds_here().items()}
 
     def seconds_with_end(self) -> float:
         """The same and a last evaluation: what the run will have used if it ends now."""

@@ -197,7 +197,11 @@ class Profiler(Clock):
         rate = self._flops / self._counted_samples * samples / seconds
         is_gpu, precision = self.device.type == "cuda", self.state.precision.name
         device = torch.cuda.get_device_name(self.device) if is_gpu else self.device.type.upper()
-        line += f", {self._flops / 1e9:.3g} GFLOP a step, {rate / 1e9:,.1f} GFLOP/s"
+        line += f", {self._flops / 1e9:.3g} GFLOP a step"
         peak = peak_flops(device, precision)
-        share = f": {rate / peak:.1%} of {peak / 1e9:,.0f}," if peak else "; not known is"
-        return [f"{line}{share} the peak of this {device} in {precision}"]
+        if peak is None:
+            return [
+                f"{line}, {rate / 1e9:.3g} GFLOP/s; the peak of this {device} in {precision} is not known"
+            ]
+        share = f"{rate / peak:.1%} of {peak / 1e12:g}"
+        return [f"{line}, {rate / 1e12:.3g} TFLOP/s: {share}, the peak of {device} in {precision}"]

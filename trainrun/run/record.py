@@ -180,7 +180,7 @@ def result_of(finished: events.Finished, lines: Iterable[Mapping[str, Any]]) -> 
         "test": _evaluation(test),
         "train": _metrics(train, _NOT_LEARNED) if train else None,
         "seconds": round(finished.seconds, 3),
-        "seconds_by_part": events.rounded(finished.seconds_by_part),
+        "seconds_by_part": dict(finished.seconds_by_part),
     }
 
 

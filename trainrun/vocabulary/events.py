@@ -279,19 +279,14 @@ def timing_record(event: Event) -> dict[str, Any] | None:
         case Warned():
             name, fields = "warned", {"text": event.text}
         case Interrupted(seconds_by_part=by_part):
-            name, fields = "interrupted", {"signal": event.signal, "seconds_by_part": rounded(by_part)}
+            name, fields = "interrupted", {"signal": event.signal, "seconds_by_part": by_part}
         case Finished(seconds_by_part=by_part):
-            name, fields = "finished", {"seconds": event.seconds, "seconds_by_part": rounded(by_part)}
+            name, fields = "finished", {"seconds": event.seconds, "seconds_by_part": by_part}
         case Failed():
             name, fields = "failed", {"reason": event.reason}
         case _:
             return None
     return {"event": name, "step": event.step} | fields
-
-
-def rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by part, to milliseconds."""
-    return {name: round(value, 3) for name, value in seconds.items()}
 
 
 def shown(samples: Sequence[int]) -> str:
