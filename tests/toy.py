@@ -16,6 +16,7 @@ from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
+from trainrun.loop.clock import Clock
 from trainrun.loop.evaluator import Evaluator, Monitor
 from trainrun.loop.loop import Loop
 from trainrun.loop.probes import Probe
@@ -232,6 +233,7 @@ class Toy:
     monitor: Monitor | None = ACCURACY
     seed: int = 1
     budget: Callable[[], ClockBudget] | None = None
+    clock: Callable[[TrainState], Clock] = Clock
 
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
@@ -278,6 +280,7 @@ class Toy:
             evaluator=Evaluator(
                 task=task, monitor=self.monitor, stop_at=self.stop_at, probes=self.probes, **shared
             ),
+            clock=self.clock,
             **shared,
         )
         events = []

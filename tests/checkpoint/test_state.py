@@ -212,7 +212,7 @@ def test_a_value_of_another_kind_is_refused_before_anything_is_copied(
     parts, fresh = copy.deepcopy(STORED), full_state()
     before = copy.deepcopy(fresh.state_dict())
     parts[part][name] = value
-    parts["contents"] = [path for path in parts["contents"] if not path.startswith(f"{part}/{name}")]
+    parts["contents"] = [p for p in parts["contents"] if not f"{p}/".startswith(f"{part}/{name}/")]
     parts["contents"].append(f"{part}/{name}")
     with pytest.raises(ResumeError, match=f"{part}/{name} "):
         fresh.load_state_dict(parts)

@@ -128,6 +128,17 @@ def alone(in_ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_of_two_ranks_the_first_is_profiled(
+    in_ranks: Ranks, together: tuple[Path, list[Said]], folder: Path
+) -> None:
+    first, second = said(in_ranks(2, ranked.command, folder, *RUN, "runtime.profile=4"), 0, 0)
+    assert metrics(folder) == metrics(together[0])
+    assert first.err.count("divided as 6 to 9 in run/profile/trace.json") == 1
+    assert second.err == ""
+    trace = json.loads((folder / "run/profile/trace.json").read_text())["traceEvents"]
+    assert sum(event["name"] == "optimizer" for event in trace) == 4
+
+
 def test_two_ranks_are_one_run(together: tuple[Path, list[Said]], alone: Path) -> None:
     folder, (first, second) = together
     require_close(folder, alone)

@@ -68,6 +68,8 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], object]] = {
     "an evaluation to come": lambda parts: parts["counters"].update(evaluated_at=10**9),
     "negative samples": lambda parts: parts["counters"].update(samples=-1),
     "seconds in words": lambda parts: parts["counters"].update(seconds="long"),
+    "seconds of a part in words": lambda parts: parts["counters"]["seconds_by_part"].update(save="long"),
+    "seconds of parts as a list": lambda parts: parts["counters"].update(seconds_by_part=[1.0]),
     "a learning rate factor": lambda parts: parts["counters"].update(lr_factor=1e9),
     "an end by what there is not": lambda parts: parts["counters"].update(stop_reason="early_stopping"),
     "an expanded weight": lambda parts: parts["model"].update({"head.weight": _expanded()}),

@@ -24,8 +24,9 @@ def test_file_and_function_sizes(file: Path) -> None:
 
 def test_the_loop_is_on_one_screen() -> None:
     tree = ast.parse((PACKAGE / "loop" / "loop.py").read_text())
-    train = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "train")
-    assert (train.end_lineno or 0) - train.lineno <= 30
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    sizes = {node.name: (node.end_lineno or 0) - node.lineno for node in functions}
+    assert sizes["train"] + sizes["_train"] <= 45
 
 
 def test_files_are_mostly_short() -> None:

@@ -81,3 +81,51 @@ def test_the_remedy_fits_the_data(time: Time) -> None:
         (loading, "4 loader processes on 4 cores"),
     ):
         assert word in str(warnings_after(time, [(1, 1), (9, 1)], data)[-1])
+
+
+def test_time_is_that_of_the_innermost_part_and_the_rest_are_steps(time: Time) -> None:
+    state = new_state(mlp())
+    state.seconds_by_part = {"steps": 100.0, "save": 10.0, "logging": 1.0}  # by the processes before
+    clock = Clock(state)
+    time.now += 1
+    clock.fetch(iter([[]]))
+    with clock.part("evaluation"):
+        time.now += 2
+        with clock.part("logging"):
+            time.now += 4
+        time.now += 8
+    with clock.part("save"):
+        time.now += 16
+    time.now += 32
+    here = {"steps": 33, "data": 0, "evaluation": 10, "save": 16, "logging": 4, "profiling": 0}
+    assert clock.seconds_here() == here
+    assert clock.seconds_by_part() == {**here, "steps": 133, "save": 26, "logging": 5}
+
+
+def test_waiting_counts_as_data_also_where_a_signal_ends_it(time: Time) -> None:
+    def waits() -> Any:
+        time.now += 3
+        yield []
+        time.now += 5
+        raise KeyboardInterrupt
+
+    clock, windows = Clock(new_state(mlp())), waits()
+    clock.fetch(windows)
+    time.now += 7
+    clock.record_step()
+    with pytest.raises(KeyboardInterrupt):
+        clock.fetch(windows)
+    assert (clock.seconds_here()["data"], clock.seconds_here()["steps"]) == (8, 7)
+
+
+def test_a_part_ends_where_it_fails(time: Time) -> None:
+    clock = Clock(new_state(mlp()))
+
+    def fail() -> None:
+        time.now += 1
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"), clock.part("evaluation"):
+        fail()
+    time.now += 2
+    assert clock.seconds_here()["steps"] == 2

@@ -31,6 +31,7 @@ LOGGED = StepsLogged(
     data_wait=0.0,
 )
 FINISHED = replace(toy.FINISHED, skipped=1, kept_weights="ema", seconds=1.23456)
+FINISHED = replace(FINISHED, seconds_by_part={"steps": 1.0, "data": 0.235})
 
 
 def evaluated(step: int, split: str, accuracy: float, weights: str = "raw") -> Evaluated:
@@ -68,6 +69,7 @@ def test_it_holds_what_the_run_came_to(tmp_path: Path) -> None:
         "test": {"step": 10, "weights": "ema", "metrics": {"loss": pytest.approx(0.3), "accuracy": 0.7}},
         "train": {"loss": 0.25, "accuracy": 0.75},
         "seconds": 1.235,
+        "seconds_by_part": {"steps": 1.0, "data": 0.235},
     }
 
 

@@ -28,7 +28,7 @@ FREE = """
     data.num_workers data.eval_batch_size
     logger.console._target_ logger.tensorboard._target_ logger.tensorboard.samples
     logger.tensorboard.histograms
-    runtime.preemption_signal runtime.time_limit runtime.trust
+    runtime.preemption_signal runtime.time_limit runtime.trust runtime.profile
 """
 TAKES_EFFECT = """
     budget loop.eval_every loop.stop_at loop.nonfinite loop.nonfinite_limit loop.rollback_lr

@@ -150,9 +150,9 @@ class Run:
         return (self.folder / "metrics.jsonl").read_bytes()
 
     def state(self) -> dict[str, Any]:
-        """The newest checkpoint, without the one entry that depends on the clock."""
+        """The newest checkpoint, without the entries that depend on the clock."""
         parts = torch.load(self.checkpoint() / "state.pt", weights_only=True)
-        del parts["counters"]["seconds"]
+        del parts["counters"]["seconds"], parts["counters"]["seconds_by_part"]
         return parts
 
 

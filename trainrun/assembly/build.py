@@ -32,9 +32,11 @@ from trainrun.checkpoint.weights import Weights
 from trainrun.config.call import StoredOrigin, call, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.loop.budget import FAR, ClockBudget
+from trainrun.loop.clock import Clock
 from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
 from trainrun.loop.loop import Loop
 from trainrun.loop.probes import Probe
+from trainrun.loop.profiler import Profiler, check_profile
 from trainrun.loop.step import Clip, Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import Distillation, as_loss
@@ -116,10 +118,14 @@ class Parts:
         offered["penalties"] = {name: r for name, r in regularizers.items() if isinstance(r, kinds.Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         windows = Windows(self.data, self.batch_spec, seed)
+        clock: Callable[[TrainState], Clock] = Clock
+        if (steps := self.runtime.profile) is not None and record is not None:
+            clock = functools.partial(Profiler, steps=steps, run_dir=folder, task=self.task)
         shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
         rules = {"monitor": self.monitor, "stop_at": node.pop("stop_at"), "probes": self.probes}
         evaluator = Evaluator(task=self.task, **rules, **shared)
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
+        offered["clock"] = clock
         loop: Loop = make.at("loop", node, offered)
         return loop
 
@@ -297,6 +303,7 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
         raise ConfigError.of("budget", str(error)) from None
     if total < 1:
         raise ConfigError.of("budget", f"is shorter than one step, got {settings['budget']}")
+    check_profile(settings["runtime"]["profile"], total)
     return batch_spec, replace(pace, total_steps=total)
 
 

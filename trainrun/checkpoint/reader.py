@@ -196,8 +196,10 @@ def _impossible(counters: Mapping[str, Any], position: Any, data: Any) -> str | 
     for name, value in counts.items():
         if not _is_whole(value) or value > limits.get(name, math.inf):
             return f"{name} {value}"
-    for name in ("seconds", "planned_s", "lr_factor"):
-        value = counters.get(name)
+    spent = counters.get("seconds_by_part")
+    amounts = dict(spent) if isinstance(spent, Mapping) else {}
+    amounts |= {name: counters.get(name) for name in ("seconds", "planned_s", "lr_factor")}
+    for name, value in amounts.items():
         if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
             return f"{name} {value}"
     if counters["rollbacks"] == 0 and counters["lr_factor"] != 1:

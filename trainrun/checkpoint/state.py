@@ -57,6 +57,7 @@ class TrainState:
     evaluated_at: int = 0
     stop_reason: str | None = None  # set when a metric ends the run before its budget
     seconds: float = 0.0  # spent training, over all processes of the run
+    seconds_by_part: dict[str, float] = field(default_factory=dict)  # the same by what they went into
     planned_s: float = 0.0  # the clock's budget that total_steps is the plan of; 0: not by the clock
     meter: Meter = field(default_factory=Meter)
 
@@ -138,7 +139,7 @@ class TrainState:
             is_same_kind = parts["schedule"]["kind"] == type(self.schedule).__name__
             if is_same_kind and isinstance(self.schedule, ObservingSchedule):
                 self.schedule.load_state_dict(parts["schedule"]["state"])
-            counters = parts["counters"]
+            counters = {"seconds_by_part": {}, **parts["counters"]}  # which older runs did not count
             if "ranking" not in counters:  # of before more than the best could be kept
                 first = [[counters["best"], counters["best_loss"], counters["best_step"]]]
                 counters = {**counters, "ranking": first if counters["best_step"] is not None else []}

@@ -30,7 +30,7 @@ class Slot:
 
 
 _CHECKPOINT = "folder run_id record"
-_LIVE = "policy windows budget evaluator checkpoints signals"  # parts of the loop
+_LIVE = "policy windows budget evaluator checkpoints signals clock"  # parts of the loop
 _SEARCH = "axes excludes trials maximize folder at_once"
 _STEP = "task policy batch_changes penalties info accumulate seed"
 _KINDS = ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")

@@ -33,6 +33,7 @@ _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.model.torchvision.torchvision": {"preprocessing": None},
     "trainrun.model.timm.timm": {"preprocessing": None},
     "trainrun.loop.Loop": {"probes": []},
+    "trainrun.runtime.machine.runtime": {"profile": None},
     "trainrun.sweep.Sweep": {"exclude": []},
 }
 _HEAD = re.compile(r"# trainrun config\.yaml, format (\d{1,9})\n")

@@ -107,7 +107,7 @@ class Live:
                 self._evaluated(event)
             case events.Warned() | events.NotFinite() | events.RolledBack():
                 self._print(lines_of(event), "yellow")
-            case events.Sampled() | events.Probed():
+            case events.Sampled() | events.Probed() | events.Profiled():
                 head = isinstance(event, events.Sampled)  # which the row above it makes needless
                 self._print(lines_of(event)[head:], "dim")
             case events.Finished() | events.Interrupted() | events.Failed():

@@ -26,6 +26,11 @@ def lines_of(event: events.Event) -> list[str]:
             return [f"step {event.step} sample:", *(f"  | {line}" for line in lines)]
         case events.Probed():
             return _probed(event)
+        case events.Profiled():
+            return [
+                f"step {event.step} profile: {event.lines[0]}",
+                *(f"  {line}" for line in event.lines[1:]),
+            ]
         case events.Replanned():
             planned = f"step {event.step} planned: about {event.total_steps:,} steps in all"
             return [planned] if event.is_first else []

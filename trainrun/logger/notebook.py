@@ -48,7 +48,7 @@ class NotebookConsole:
                 self._advance(event)
             case events.Evaluated():
                 self._evaluated(event)
-            case events.Warned() | events.NotFinite() | events.RolledBack():
+            case events.Warned() | events.NotFinite() | events.RolledBack() | events.Profiled():
                 say(*lines_of(event))
             case events.Finished():
                 self._show(*self._summary(event))

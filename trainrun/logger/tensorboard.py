@@ -81,6 +81,7 @@ class TensorBoard:
                 | events.Replanned()
                 | events.CheckpointSaved()
                 | events.Warned()
+                | events.Profiled()
                 | events.Interrupted()
                 | events.Failed()
             ):

@@ -1,14 +1,17 @@
-"""Wall time of one process of a run, and the verdict that it waits for its data."""
+"""Wall time of one process of a run by what it went into, and the verdict that it waits for its data."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Data, Window
+from trainrun.vocabulary.events import Event
 
+PARTS = ("data", "evaluation", "save", "logging", "profiling")  # of a run's time; the rest are its steps
 PROGRESS_EVERY_S = 0.2  # as fast as an eye follows a number
 STARVED, STARVED_S = 0.3, 5.0  # share of the steps' time, and seconds, of waiting: less is not worth a change
 
@@ -18,29 +21,50 @@ class Clock:
 
     def __init__(self, state: TrainState) -> None:
         self.before, self.began = state.seconds, time.perf_counter()
+        self.by_part_before = dict(state.seconds_by_part)
+        self.spent, self.part_now, self.since = dict.fromkeys(PARTS, 0.0), "steps", self.began
         self.last_progress = self.began
         self.evaluation_s = 0.0  # what the last evaluation took
         self.windows, self.waited_s, self.stepping_s = 0, 0.0, 0.0  # without the first, which starts loaders
         self.has_warned = False
-        self.samples_then, self.waited, self.stepping = state.samples, 0.0, 0.0  # of this log window
+        self.samples_then, self.data_then, self.stepping = state.samples, 0.0, 0.0  # of this log window
 
     def restart(self, state: TrainState) -> None:
         """Begin a log window."""
         if self.windows:
-            self.waited_s, self.stepping_s = self.waited_s + self.waited, self.stepping_s + self.stepping
+            self.waited_s += self.spent["data"] - self.data_then
+            self.stepping_s += self.stepping
         self.windows += 1
-        self.samples_then, self.waited, self.stepping = state.samples, 0.0, 0.0
+        self.samples_then, self.data_then, self.stepping = state.samples, self.spent["data"], 0.0
 
     def fetch(self, windows: Iterator[Window]) -> Window:
         """The next window, its time counted as waiting for data."""
-        self.fetching = time.perf_counter()
-        window = next(windows)
-        self.waited += time.perf_counter() - self.fetching
-        return window
+        self.switch("data")
+        self.fetching = self.since
+        try:
+            return next(windows)
+        finally:
+            self.switch("steps")
 
     def record_step(self) -> None:
         """A step that began with `fetch` is done. Evaluating and saving are no part of any."""
         self.stepping += time.perf_counter() - self.fetching
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the time within as that part's, but for what another part inside it takes."""
+        outer = self.part_now
+        self.switch(name)
+        try:
+            yield
+        finally:
+            self.switch(outer)
+
+    def switch(self, name: str) -> None:
+        """Count the time from here on as that part's."""
+        now = time.perf_counter()
+        self.spent[self.part_now] = self.spent.get(self.part_now, 0.0) + now - self.since
+        self.part_now, self.since = name, now
 
     def progress_is_due(self) -> bool:
         now = time.perf_counter()
@@ -55,15 +79,33 @@ class Clock:
 
     def data_wait(self) -> float:
         """Share of the time of the steps since the last log that was spent waiting for data."""
-        return self.waited / max(self.stepping, 1e-9)
+        return (self.spent["data"] - self.data_then) / max(self.stepping, 1e-9)
 
     def seconds(self) -> float:
         """Spent training by all processes of the run so far."""
         return self.before + time.perf_counter() - self.began
 
+    def seconds_here(self) -> dict[str, float]:
+        """Spent by this process, by part."""
+        self.switch(self.part_now)
+        spent = {name: self.spent[name] for name in PARTS}
+        return {"steps": self.since - self.began - sum(spent.values()), **spent}
+
+    def seconds_by_part(self) -> dict[str, float]:
+        """The same by all processes of the run that counted it, to milliseconds."""
+        before = self.by_part_before
+        return {name: round(before.get(name, 0.0) + s, 3) for name, s in self.seconds_here().items()}
+
     def seconds_with_end(self) -> float:
         """The same and a last evaluation: what the run will have used if it ends now."""
         return self.seconds() + self.evaluation_s
+
+    def account(self) -> Iterable[Event]:
+        """What there is to tell at the end of the process; of a profiler, where the time went."""
+        return ()
+
+    def close(self) -> None:
+        """Measure nothing any more."""
 
     def starved(self, data: Data) -> str | None:
         """What to say, once, where much of the time so far went into waiting for data; else None."""

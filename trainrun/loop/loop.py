@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from trainrun import ranks
@@ -40,10 +41,17 @@ class Loop:
     evaluator: Evaluator
     checkpoints: Checkpoints
     signals: Signals
+    clock: Callable[[TrainState], Clock]
 
     def train(self, state: TrainState) -> Iterator[events.Event]:
         """Train from where `state` stands to the end of the run, or to a signal."""
-        clock, windows = Clock(state), self.windows(state)
+        with closing(self.clock(state)) as clock, closing(self._train(state, clock)) as happening:
+            for event in happening:
+                with clock.part("logging"):  # whoever follows the events works now
+                    yield event
+
+    def _train(self, state: TrainState, clock: Clock) -> Generator[events.Event]:
+        windows = self.windows(state)
         try:
             if self.policy.nonfinite == "rollback" and state.step == 0:
                 yield from self._save(state, clock)  # to roll back to
@@ -65,7 +73,11 @@ class Loop:
         except Stopped as stopped:
             yield from self._save(state, clock)
             yield from self.checkpoints.wait()
-            yield events.Interrupted(step=state.step, signal=stopped.reason, seconds=state.seconds)
+            yield from clock.account()
+            spent, by_part = state.seconds, state.seconds_by_part
+            yield events.Interrupted(
+                step=state.step, signal=stopped.reason, seconds=spent, seconds_by_part=by_part
+            )
         finally:
             windows.close()  # and with it loader processes: an error's frames would keep them
 
@@ -93,14 +105,15 @@ class Loop:
                 yield events.Warned(step=step, text=text)
         improved, monitor = False, self.evaluator.monitor
         if monitor and step > state.evaluated_at and (is_last or step % self.eval_every == 0):
-            event = self.evaluator.validate(state, monitor)
-            is_kept = step in state.best_steps(self.checkpoints.keep_best)
-            clock.evaluation_s, improved = event.seconds, event.is_best or is_kept
-            yield event
-            if self.evaluator.probes and ranks.is_main_process():
-                yield run_probes(self.evaluator.probes, state, self.windows.data)
-            if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
-                yield events.Sampled(step=step, text=text)
+            with clock.part("evaluation"):
+                event = self.evaluator.validate(state, monitor)
+                is_kept = step in state.best_steps(self.checkpoints.keep_best)
+                clock.evaluation_s, improved = event.seconds, event.is_best or is_kept
+                yield event
+                if self.evaluator.probes and ranks.is_main_process():
+                    yield run_probes(self.evaluator.probes, state, self.windows.data)
+                if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
+                    yield events.Sampled(step=step, text=text)
         asked = self.signals.take_save()
         if asked or improved or is_last or state.stop_reason or self.checkpoints.is_due(step):
             yield from self._save(state, clock)
@@ -131,12 +144,14 @@ class Loop:
         return logged
 
     def _save(self, state: TrainState, clock: Clock) -> Iterator[events.CheckpointSaved]:
-        state.seconds = clock.seconds()
-        yield from self.checkpoints.begin(state)
+        state.seconds, state.seconds_by_part = clock.seconds(), clock.seconds_by_part()
+        with clock.part("save"):
+            yield from self.checkpoints.begin(state)
 
     def _finish(self, state: TrainState, clock: Clock) -> Iterator[events.Event]:
         """Evaluate the kept weights on the test split, where there is one."""
-        yield from self.checkpoints.wait()
+        with clock.part("save"):
+            yield from self.checkpoints.wait()
         try:
             kept = self.evaluator.kept_weights(state)
         except ResumeError as error:  # hours of training are not thrown away with one file
@@ -144,7 +159,9 @@ class Loop:
             yield events.Warned(step=state.step, text=text)
             kept = last_weights(state)
         if self.windows.data.info.sizes.get("test", 0) != 0:  # None is a stream's
-            yield self.evaluator.evaluate(state, kept, "test")
+            with clock.part("evaluation"):
+                yield self.evaluator.evaluate(state, kept, "test")
+        yield from clock.account()
         monitor = self.evaluator.monitor
         yield events.Finished(
             step=state.step,
@@ -158,6 +175,7 @@ class Loop:
             kept_step=kept.step,
             kept_weights=kept.weights,
             seconds=clock.seconds(),
+            seconds_by_part=clock.seconds_by_part(),
         )
 
 

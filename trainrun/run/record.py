@@ -158,7 +158,7 @@ def restore_status(run_dir: Path, best_step: int | None) -> None:
 def result_of(finished: events.Finished, lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The content of result.json. `lines` are the records of metrics.jsonl, in order.
 
-    All of it but `seconds` follows from what was computed, however often the run was interrupted.
+    All of it but the seconds follows from what was computed, however often the run was interrupted.
     `kept` are the weights that the run ended with. `best`, `last` and `test` are evaluations with the
     step whose weights were evaluated; `train` are means over the steps since the log before. None: there
     was none.
@@ -180,6 +180,7 @@ def result_of(finished: events.Finished, lines: Iterable[Mapping[str, Any]]) -> 
         "test": _evaluation(test),
         "train": _metrics(train, _NOT_LEARNED) if train else None,
         "seconds": round(finished.seconds, 3),
+        "seconds_by_part": dict(finished.seconds_by_part),
     }
 
 

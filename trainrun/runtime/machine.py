@@ -34,6 +34,7 @@ class Runtime:
     compile: bool
     channels_last: bool
     sync_batch_norm: bool
+    profile: int | None  # steps to trace
     preemption_signal: str | None
     time_limit_s: float | None
 
@@ -84,6 +85,7 @@ def runtime(
     compile: bool,
     channels_last: bool,
     sync_batch_norm: bool,
+    profile: Count | None,
     preemption_signal: Literal["auto", "USR1", "USR2", "TERM", "HUP"] | None,
     time_limit: str | None,
     trust: list[str],
@@ -108,7 +110,7 @@ def runtime(
     told_by = slurm.preemption_signal() if preemption_signal == "auto" else preemption_signal
     limit_s = None if time_limit is None else _seconds(time_limit)
     flags = (deterministic, compile, channels_last, sync_batch_norm)
-    return Runtime(chosen, threads, *flags, told_by, limit_s)
+    return Runtime(chosen, threads, *flags, profile, told_by, limit_s)
 
 
 def syncs_batch_norm(model: nn.Module) -> bool:

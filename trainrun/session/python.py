@@ -20,7 +20,7 @@ from trainrun.config.paths import is_run
 from trainrun.config.stored import load_stored
 from trainrun.config.suggest import hydra_value
 from trainrun.run.directory import find_run
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 from trainrun.runtime.signals import guest
 from trainrun.session.load_run import SPLITS, LoadedRun, load_run, refuse_another_run, views_of
 from trainrun.session.process_state import current_code, restored, torch_restored
@@ -205,10 +205,11 @@ def _result(ended: RunEnd) -> Result:
     if ended.result is None:
         status = read_json(ended.run_dir / "status.json")
         step, seconds = int(status.get("step") or 0), float(status.get("seconds") or 0.0)
-        reason, best = str(status.get("reason")), read_json(ended.run_dir / "result.json").get("best_value")
+        reason, ending = str(status.get("reason")), read_json(ended.run_dir / "result.json")
+        best, by_part = ending.get("best_value"), object_in(ending, "seconds_by_part")
         by_split = {"val": status.get("metric"), "test": status.get("test")}
         metrics = {split: values for split, values in by_split.items() if values}
-        return Result(ended.run_dir, 0, "completed", reason, step, best, seconds, metrics, "")
+        return Result(ended.run_dir, 0, "completed", reason, step, best, seconds, metrics, "", by_part)
     result = ended.result
     if result.state == "interrupted":
         print_summary(result, ended.budget, quiet=False)

@@ -67,6 +67,7 @@ class Result:
     seconds: float  # of training, over all processes of the run
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
     final_weights: str  # which weights it ended with, in words; empty where it was interrupted
+    seconds_by_part: Mapping[str, float]  # steps, data, evaluation, save, logging
 
     def history(self, frame: bool = False) -> Any:
         """The run's curves, as `trainrun.history` returns them."""
@@ -192,10 +193,12 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
     step, best = state.step, state.best
     if isinstance(event, Interrupted):
         code, reason = exit_code(event.signal), event.signal
-        return Result(run_dir, code, "interrupted", reason, step, best, state.seconds, metrics, "")
+        by_part = event.seconds_by_part
+        return Result(run_dir, code, "interrupted", reason, step, best, state.seconds, metrics, "", by_part)
     assert isinstance(event, Finished)
     weights = describe_final_weights(event)
-    return Result(run_dir, 0, "completed", event.reason, step, best, event.seconds, metrics, weights)
+    seconds, by_part = event.seconds, event.seconds_by_part
+    return Result(run_dir, 0, "completed", event.reason, step, best, seconds, metrics, weights, by_part)
 
 
 # What a start checks and writes

@@ -171,12 +171,21 @@ class Warned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Profiled:
+    """Where the time of one process went, in lines for people; recorded nowhere but in views."""
+
+    step: int
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Interrupted:
     """A signal asked the run to stop; it is saved and can be resumed."""
 
     step: int
     signal: str
     seconds: float = 0.0  # of training, over all processes of the run
+    seconds_by_part: Mapping[str, float] = field(default_factory=dict)  # steps, data, evaluation ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +203,7 @@ class Finished:
     kept_step: int  # whose weights the run ends with
     kept_weights: str  # which of that step: "raw", "ema"
     seconds: float
+    seconds_by_part: Mapping[str, float] = field(default_factory=dict)  # steps, data, evaluation ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +216,7 @@ class Failed:
 
 
 _Computed = StepsLogged | Weighed | NotFinite | RolledBack | Evaluated | Sampled | Probed
-_Happened = Started | Pictured | Progressed | Replanned | CheckpointSaved | Warned
+_Happened = Started | Pictured | Progressed | Replanned | CheckpointSaved | Warned | Profiled
 Event = _Computed | _Happened | Interrupted | Finished | Failed
 
 
@@ -268,10 +278,10 @@ def timing_record(event: Event) -> dict[str, Any] | None:
             fields["blocked_s"] = round(blocked, 4)
         case Warned():
             name, fields = "warned", {"text": event.text}
-        case Interrupted():
-            name, fields = "interrupted", {"signal": event.signal}
-        case Finished():
-            name, fields = "finished", {"seconds": event.seconds}
+        case Interrupted(seconds_by_part=by_part):
+            name, fields = "interrupted", {"signal": event.signal, "seconds_by_part": by_part}
+        case Finished(seconds_by_part=by_part):
+            name, fields = "finished", {"seconds": event.seconds, "seconds_by_part": by_part}
         case Failed():
             name, fields = "failed", {"reason": event.reason}
         case _:
