@@ -144,7 +144,9 @@ def build(
     `stored`: the run that settings come from; beyond torch's own only what `trust` names is imported then.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
-    gc.enable()  # the command line turned it off while composing
+    if not gc.isenabled():  # the command line turned it off while it imported and composed
+        gc.freeze()  # which left no garbage: neither the collector nor the end of the process looks there
+        gc.enable()
     make = Factory(settings, stored, trust)
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
