@@ -144,9 +144,7 @@ def build(
     `stored`: the run that settings come from; beyond torch's own only what `trust` names is imported then.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
-    if not gc.isenabled():  # the command line turned it off while it imported and composed
-        gc.freeze()  # which left no garbage: neither the collector nor the end of the process looks there
-        gc.enable()
+    _collect_again()
     make = Factory(settings, stored, trust)
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
@@ -200,6 +198,16 @@ def build(
     tried = _follow_run(task, model, state) + try_parts(parts)
     plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
     return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
+
+
+def _collect_again() -> None:
+    """Turn the garbage collector on, which the command line turned off while it imported and composed.
+
+    Next to nothing of that is garbage: neither the collector nor the end of the process looks through it.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _follow_run(task: TaskProtocol, model: nn.Module, state: TrainState) -> tuple[tuple[str, str], ...]:

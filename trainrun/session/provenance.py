@@ -56,7 +56,7 @@ def environment(runtime: Runtime, info: DataInfo, samples_per_step: int, command
 
 @functools.cache
 def packages() -> dict[str, str]:
-    """The versions of installed packages, by the heads of their records: parsing these takes 20 times as long."""
+    """The versions of installed packages, by the heads of their records: to parse all takes far longer."""
     records = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") for dist in metadata.distributions())
     heads = [dict(_FIELD.findall((record or "").partition("\n\n")[0])) for record in records]
     versions = {head["Name"]: head["Version"] for head in heads if {"Name", "Version"} <= head.keys()}
