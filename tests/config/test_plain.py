@@ -89,7 +89,7 @@ def test_a_word_is_read_as_hydras_grammar_reads_it(text: str) -> None:
             "model._target_=my.Net",
             "-m",
         ),
-        *("seed=${batch_size}", "name='a b'", "optimizer.lr=inf", "optimizer.lr.x=1", *LEFT_TO_DATA),
+        *("seed=${batch_size}", "name='a b'", "optimizer.lr=inf", *LEFT_TO_DATA),
     ],
 )
 def test_what_takes_hydra_is_left_to_it(word: str, folder: Path) -> None:

@@ -78,10 +78,9 @@ def problems_of(
     trust: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> list[Problem]:
-    """All problems of one run's settings; what merely refers to a faulty value is not repeated.
+    """All problems of one run's settings, or of `only` these groups; of references only what they refer to.
 
     `stored`: the sweep that the line comes from, which may name no code except that of `trust`.
-    `only`: the groups to look into; None is all.
     """
     trusted = trust if stored else None
     problems = check(job.settings, job.explicit, job.files, trusted, job.choices, stored, only)
@@ -90,11 +89,12 @@ def problems_of(
 
 
 def plain_problems(words: Sequence[str]) -> list[Problem]:
-    """All problems of a line, as far as they can be told without Hydra; none where it takes Hydra."""
-    overrides = [parse_plain(word) for word in dict.fromkeys(words)]
-    wrong = [(word, misread(word, groups(), COMBINES, multirun=False)) for word in overrides if word]
-    problems, rest, unread = sort_out(wrong)
-    run = compose_plain(rest) if len(wrong) == len(overrides) else None
+    """All problems of a line that can be told without Hydra; none where it takes Hydra."""
+    overrides, options = list(map(parse_plain, dict.fromkeys(words))), groups()
+    problems, rest, unread = sort_out(
+        (word, misread(word, options, COMBINES, multirun=False)) for word in overrides if word
+    )
+    run = compose_plain(rest) if None not in overrides else None
     if run is None:
         return []
     others = problems_of(run, only={key.partition(".")[0] for key in run.explicit})
