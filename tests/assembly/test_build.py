@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from trainrun.assembly import plan
-from trainrun.assembly.build import Parts, build, rates_of
+from trainrun.assembly.build import Parts, _collect_again, build, rates_of
 from trainrun.config.check import check
 from trainrun.config.compose.composer import Composer
 from trainrun.vocabulary.errors import ConfigError
@@ -282,3 +283,16 @@ def test_the_plan_says_when_early_stopping_ends_the_run_and_with_which_weights(
 ) -> None:
     assert dict(built("regularization=early_stopping", *words).plan)["stops"] == said
     assert "stops" not in dict(built().plan)
+
+
+def test_the_collector_that_the_command_line_stopped_goes_on_without_what_is_there() -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        _collect_again()
+        assert gc.get_freeze_count() == frozen  # a notebook's own objects are left to it
+        gc.disable()
+        _collect_again()
+        assert gc.isenabled() and gc.get_freeze_count() > frozen
+    finally:
+        gc.enable()
+        gc.unfreeze()
