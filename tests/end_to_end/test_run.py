@@ -255,3 +255,13 @@ def test_a_run_imports_no_compiler_and_no_science_library(
     most, more = STARTS[words]
     compiler = ("torch._dynamo", "torch._inductor", "sympy")
     assert_light(done, most, (*compiler, "sklearn", "scipy", "matplotlib", "pandas", "torchvision", *more))
+
+
+def test_what_a_users_module_leaves_open_is_written_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "file = open('events.txt', 'w')\ndef log(event):\n    file.write(type(event).__name__ + '\\n')\n"
+    )
+    words = ["budget=1step", "logger=none", "+logger.mine._target_=mine.log"]
+    subprocess.run([sys.executable, "-m", "trainrun", *words], cwd=tmp_path, check=True, capture_output=True)
+    events = (tmp_path / "events.txt").read_text().split()
+    assert events[0] == "Started" and events[-1] == "Finished"
