@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 
 CODE = """
@@ -30,3 +31,12 @@ def run_counted(*words: str) -> Command:
     out, _, last = done.stdout.rstrip("\n").rpartition("\n")
     code, modules = json.loads(last)
     return Command(code, out, done.stderr, frozenset(modules))
+
+
+def assert_light(command: Command, most: int, never: Collection[str]) -> None:
+    """Allow a command at most so many modules, and none of `never`: its time on a quiet machine follows."""
+    advice = "`python -X importtime -m trainrun ...` shows what asks for it; import that where it is needed"
+    heavy = sorted(command.modules.intersection(never))
+    assert not heavy, f"imports {', '.join(heavy)}: {advice}"
+    count = len(command.modules)
+    assert count <= most, f"imports {count} modules, {most} are allowed: {advice}, or raise it and say why"

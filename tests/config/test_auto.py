@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainrun.config.compose.composer import Composer, problems_of
+from trainrun.config.check import problems_of
+from trainrun.config.compose.composer import Composer
 from trainrun.vocabulary.errors import ConfigError
 
 TABLES = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.config.compose.composer import Composer, problems_of
+from trainrun.config.check import problems_of
+from trainrun.config.compose.composer import Composer
 from trainrun.config.tree import FaultyValueError, ReadableSettings, value_at
 from trainrun.vocabulary.errors import ConfigError
 

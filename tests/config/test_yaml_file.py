@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from trainrun.config.compose.composer import Composer, problems_of
+from trainrun.config.check import problems_of
+from trainrun.config.compose.composer import Composer
 from trainrun.config.yaml_file import settings_of
 from trainrun.vocabulary.errors import ConfigError
 

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from trainrun.check.finding import CheckResult, CheckSection
-from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments, problems_of
+from trainrun.config.check import problems_of
+from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.report.checked import report
 from trainrun.vocabulary.errors import ConfigError

@@ -13,7 +13,7 @@ import torch
 import trainrun
 from trainrun.protocols import DataInfo
 from trainrun.runtime.machine import Runtime
-from trainrun.session.provenance import environment
+from trainrun.session.provenance import environment, packages
 
 RUNTIME = Runtime(torch.device("cpu"), 2, True, False, False, False, None, None)
 INFO = DataInfo("toy", (4,), "classes", 3, {"train": 10, "val": None}, fingerprint="abcd")
@@ -42,6 +42,11 @@ def test_it_says_what_the_numbers_depend_on(tmp_path: Path, monkeypatch: pytest.
     assert content["data"] == {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 10, "val": None}}
     assert {"python", "platform", "processor"} <= content.keys()
     json.dumps(content, allow_nan=False)
+
+
+def test_all_packages_are_there_as_their_whole_records_have_them() -> None:
+    records = ((record.metadata["Name"], record.version) for record in metadata.distributions())
+    assert packages() == dict(sorted(pair for pair in records if pair[0]))
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from trainrun.assembly.scheduled_numbers import scheduled_numbers
 from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.config.call import StoredOrigin, call, resolve
+from trainrun.config.call import IMPORTED, StoredOrigin, call, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.clock import Clock
@@ -150,7 +150,7 @@ def build(
     `stored`: the run that settings come from; beyond torch's own only what `trust` names is imported then.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
-    gc.enable()  # the command line turned it off while composing
+    _collect_again()
     make = Factory(settings, stored, trust)
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
@@ -204,6 +204,18 @@ def build(
     tried = _follow_run(task, model, state) + try_parts(parts)
     plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
     return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
+
+
+def _collect_again() -> None:
+    """Turn the garbage collector on, which the command line turned off while it imported and composed.
+
+    Next to nothing of that is garbage: neither the collector nor the end of the process looks through it.
+    What a user's module leaves open, only a collector that sees it closes at the end.
+    """
+    if not gc.isenabled():
+        if not IMPORTED:
+            gc.freeze()
+        gc.enable()
 
 
 def _follow_run(task: TaskProtocol, model: nn.Module, state: TrainState) -> tuple[tuple[str, str], ...]:

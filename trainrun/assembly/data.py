@@ -12,7 +12,7 @@ from trainrun.assembly.initial import preprocessing_for
 from trainrun.config.call import misfit, parameters_of, resolve
 from trainrun.config.injection import NAMED, SLOTS
 from trainrun.config.paths import CONF
-from trainrun.config.yaml_file import read_option
+from trainrun.config.plain import read_option
 from trainrun.data.dataset import from_dataset
 from trainrun.data.own_sampler import OwnSampler
 from trainrun.data.padding import pad

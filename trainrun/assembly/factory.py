@@ -10,8 +10,8 @@ from typing import Any
 from trainrun.config.call import StoredOrigin, annotation_of, call, resolve
 from trainrun.config.injection import SLOTS, slot_of
 from trainrun.config.paths import groups
+from trainrun.config.plain import read_option
 from trainrun.config.values import kind_of
-from trainrun.config.yaml_file import read_option
 from trainrun.runtime.machine import seeded
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError

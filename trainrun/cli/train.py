@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from trainrun.session.summary import summarized
-from trainrun.session.train import read_line, show_settings, trained
+from trainrun.config.check import plain_problems
+from trainrun.vocabulary.errors import ConfigError
 
 
 def run(words: list[str]) -> int:
     """Train as the words say. Returns the exit code."""
+    if problems := plain_problems([word for word in words if word not in ("-q", "-v")]):
+        raise ConfigError(problems)  # without Hydra, whose import takes longer
+    from trainrun.session.summary import summarized
+    from trainrun.session.train import read_line, show_settings, trained
+
     line = read_line(words)
     if show_settings(line):
         return 0

@@ -19,17 +19,17 @@ from trainrun.config.check_call import (
     check_call,
     with_one_trust,
 )
-from trainrun.config.diagnose import paths_of, unknown_key
+from trainrun.config.diagnose import misread, paths_of, sort_out, unknown_key
 from trainrun.config.limits import read_text
 from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import COMBINES, CONF, groups
+from trainrun.config.plain import MISSING, PlainRun, compose_plain, parse_plain
 from trainrun.config.rules import contradictions
 from trainrun.config.signature import source_signature
-from trainrun.config.suggest import did_you_mean, shown
+from trainrun.config.suggest import did_you_mean, hydra_value, shown
 from trainrun.config.top_level import DIALS, NAMES
 from trainrun.config.tree import value_at
 from trainrun.config.values import complaint
-from trainrun.config.yaml_file import MISSING
 from trainrun.vocabulary.errors import Problem
 
 
@@ -40,6 +40,7 @@ def check(
     trust: Collection[str] | None = None,
     choices: Mapping[str, Any] | None = None,
     stored: StoredOrigin | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Problem]:
     """All problems of composed settings.
 
@@ -47,6 +48,7 @@ def check(
     `choices` has the option of each group, as far as it is clear.
     `trust` is given for a stored run's settings: the packages that they may import besides torch's own.
     `stored` then says whose run it is; else it is a stranger's.
+    `only` these groups are looked into, where all others hold built-in options as they are.
     """
     run_groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"experiment", "hydra"}
     own = value_at(settings, "runtime.trust")
@@ -56,7 +58,7 @@ def check(
     unknown = list(_unknown_keys(settings, run_groups, explicit))
     dials = {key: settings[key] for key in NAMES if key in settings}
     problems = list(check_arguments(Arguments(dials, "", source_signature(DIALS), "the run")))
-    for group in sorted(run_groups):
+    for group in sorted(run_groups if only is None else run_groups.intersection(only)):
         may_be_null = group in (*COMBINES, "augment", "sweep")
         if settings.get(group) is not None or (may_be_null and group in settings):
             problems += _group(group, settings[group], trusted)
@@ -68,6 +70,45 @@ def check(
     between = contradictions(settings, explicit, choices or {}, faulty)
     problems += [problem for problem in between if problem.key not in faulty]
     return [located(problem, explicit, files) for problem in problems]
+
+
+def problems_of(
+    job: PlainRun,
+    stored: StoredOrigin | None = None,
+    trust: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> list[Problem]:
+    """All problems of one run's settings, or of `only` these groups; of references only what they refer to.
+
+    `stored`: the sweep that the line comes from, which may name no code except that of `trust`.
+    """
+    trusted = trust if stored else None
+    problems = check(job.settings, job.explicit, job.files, trusted, job.choices, stored, only)
+    problems = [problem for problem in problems if not job.refers(problem.key)] or problems
+    return [_as_typed(problem, job) for problem in problems]
+
+
+def plain_problems(words: Sequence[str]) -> list[Problem]:
+    """All problems of a line that can be told without Hydra; none where it takes Hydra."""
+    overrides, options = list(map(parse_plain, dict.fromkeys(words))), groups()
+    problems, rest, unread = sort_out(
+        (word, misread(word, options, COMBINES, multirun=False)) for word in overrides if word
+    )
+    run = compose_plain(rest) if None not in overrides else None
+    if run is None:
+        return []
+    others = problems_of(run, only={key.partition(".")[0] for key in run.explicit})
+    return problems + [other for other in others if other.key not in unread]
+
+
+def _as_typed(problem: Problem, job: PlainRun) -> Problem:
+    """Write a text in a problem's fix as it was typed: `name="1e3"`, where the number is 1000.0."""
+    overrides = map(Override.parse, reversed(job.overrides))
+    typed = next((override.value or "" for override in overrides if override.key == problem.key), "")
+    value = value_at(job.settings, problem.key) if typed and problem.fix else None
+    if isinstance(value, (bool, int, float)) and problem.fix == f"{problem.key}={hydra_value(str(value))}":
+        return Problem(problem.key, problem.text, f"{problem.key}={hydra_value(typed)}")
+    return problem
 
 
 def check_sweeper(node: Mapping[str, Any]) -> list[Problem]:

@@ -11,10 +11,10 @@ from typing import Any
 from trainrun.config.call import StoredOrigin, distrust, imported_signature, is_function, misfit
 from trainrun.config.diagnose import WEIGHTS, unknown_argument
 from trainrun.config.injection import Slot, extra_parameters, slot_of
+from trainrun.config.plain import MISSING
 from trainrun.config.signature import Signature, locate, module_exists, names_in, signature, source_signature
 from trainrun.config.suggest import did_you_mean, hydra_value
 from trainrun.config.values import complaint, nearest_value
-from trainrun.config.yaml_file import MISSING
 from trainrun.vocabulary.errors import Problem
 
 _TRUST = "runtime.trust="

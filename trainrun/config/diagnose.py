@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trainrun.config.overrides import Override
+from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import CONF, is_file, roots
 from trainrun.config.paths import groups as option_files
 from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest, override, shortened
@@ -44,6 +44,23 @@ def misread(word: ParsedOverride, groups: Groups, combines: Collection[str], mul
     if word.prefix == "~":
         return [Problem(word.key, "cannot be left out; a run needs each of its groups")]
     return _choice(word, groups[word.key], word.key in combines)
+
+
+def sort_out(
+    words: Iterable[tuple[ParsedOverride, list[Problem]]],
+) -> tuple[list[Problem], list[str], set[str]]:
+    """(all problems of words, what to compose in their place, the keys of which nothing more is said)."""
+    problems, rest, unread, lost = list[Problem](), list[str](), set[str](), set[str]()
+    for word, wrong in words:
+        problems += wrong
+        if not wrong:
+            rest.append(word.text)
+        elif wrong[0].fix:
+            rest.append(wrong[0].fix)
+        else:
+            unread.add(key_of(word.text))
+            lost.add(wrong[0].key)
+    return problems, [text for text in rest if Override.parse(text).top not in lost], unread
 
 
 def _choice(word: ParsedOverride, options: Collection[str], combines: bool) -> list[Problem]:

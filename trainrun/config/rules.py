@@ -12,15 +12,13 @@ from trainrun.config.diagnose import NO_EFFECT, misfit_option
 from trainrun.config.modules import problems_of_gan, problems_of_modules
 from trainrun.config.overrides import Override
 from trainrun.config.paths import groups
+from trainrun.config.plain import read_option
 from trainrun.config.scheduled_numbers import problems_of_also
 from trainrun.config.show import option
 from trainrun.config.signature import constant_of
 from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
 from trainrun.config.tree import ReadableSettings, leaves, until_faulty
-from trainrun.config.yaml_file import read_option
-from trainrun.tables.source import is_encoding, no_encoding
-from trainrun.tables.tables import DELIMITERS
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.duration import Duration, parse
 from trainrun.vocabulary.errors import Problem
@@ -103,6 +101,9 @@ def _table(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     data = s["data"]
     if data.get("_target_") != "trainrun.data.table.table":
         return
+    from trainrun.tables.source import is_encoding, no_encoding  # rarely needed: other mistakes go without
+    from trainrun.tables.tables import DELIMITERS
+
     separator, names = data["separator"], ["auto", *DELIMITERS]
     if separator not in names and len(separator) != 1:
         near = nearest(separator, names)
@@ -284,8 +285,10 @@ def _validation(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _monitor_mode(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if s["monitor_mode"] == "auto":
+        return
     right = metric_modes().get(s["monitor"].removeprefix("val/"))
-    if s["monitor_mode"] not in ("auto", right) and right:
+    if right and s["monitor_mode"] != right:
         text = f"{s['monitor_mode']} would keep the worst weights by {s['monitor']}"
         yield Problem("monitor_mode", text, "monitor_mode=auto")
 

@@ -8,9 +8,9 @@ from typing import Any
 from trainrun.config.check_call import Trust, check_call
 from trainrun.config.diagnose import misfit_option
 from trainrun.config.paths import groups
+from trainrun.config.plain import read_option
 from trainrun.config.suggest import shown
 from trainrun.config.tree import value_at
-from trainrun.config.yaml_file import read_option
 from trainrun.vocabulary.errors import Problem
 
 Settings = Mapping[str, Any]

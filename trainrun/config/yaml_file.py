@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -13,9 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainrun.config.diagnose import yaml_problem
 from trainrun.config.limits import UnreadableError, check_text, child_nodes, read_text
+from trainrun.config.plain import MISSING
 from trainrun.vocabulary.errors import ConfigError, Problem
 
-MISSING = "??? "  # `???` of a file; OmegaConf's own would leave what another file says
 _TEXT = "tag:yaml.org,2002:str"
 _KINDS = {"str": "a text", "int": "a number", "float": "a number", "bool": "true or false", "seq": "a list"}
 
@@ -114,9 +113,3 @@ def _line(node: yaml.Node) -> int:
 
 def _name(file: Path) -> str:
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
-
-
-def read_option(file: Path, group: str) -> dict[str, Any]:
-    """The call that an option's file holds, for what is called without having been composed."""
-    content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}  # auto holds no call
-    return dict(content.get(group, content))  # a file that sets several groups names its own

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from trainrun import ranks
 from trainrun.config.arguments import as_overrides, other_form
+from trainrun.config.check import problems_of
 from trainrun.config.compose.composer import (
     Composer,
     Composition,
     experiment_files,
     flags,
     parse_arguments,
-    problems_of,
 )
 from trainrun.config.overrides import key_of
 from trainrun.config.suggest import corrected_line, together

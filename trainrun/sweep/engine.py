@@ -19,14 +19,8 @@ from typing import Any
 from trainrun import ranks
 from trainrun.config import imports
 from trainrun.config.call import StoredOrigin
-from trainrun.config.compose.composer import (
-    Composer,
-    Composition,
-    Space,
-    experiment_files,
-    parse_arguments,
-    problems_of,
-)
+from trainrun.config.check import problems_of
+from trainrun.config.compose.composer import Composer, Composition, Space, experiment_files, parse_arguments
 from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
 from trainrun.config.space import Point, PointBatch, Words

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from trainrun.config.check import check
-from trainrun.config.compose.composer import Composer, parse_arguments, problems_of, store_experiment, to_yaml
+from trainrun.config.check import check, problems_of
+from trainrun.config.compose.composer import Composer, parse_arguments, store_experiment, to_yaml
 from trainrun.config.paths import CONF, groups, roots
 from trainrun.vocabulary.errors import ConfigError
 

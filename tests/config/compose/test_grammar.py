@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.types import QuotedString
 
-from trainrun.config.compose.composer import Composer, problems_of
+from trainrun.config.check import problems_of
+from trainrun.config.compose.composer import Composer
 from trainrun.config.compose.grammar import parse, parse_override, value_of
 from trainrun.config.suggest import hydra_value, override, shell_line, shell_word
 from trainrun.vocabulary.errors import ConfigError

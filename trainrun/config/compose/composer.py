@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from argparse import Namespace
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,16 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainrun.config.call import StoredOrigin
-from trainrun.config.check import check, located
+from trainrun.config.check import located, problems_of
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
-from trainrun.config.compose.grammar import as_path, parse_override, value_of
+from trainrun.config.compose.grammar import as_path, parse_override
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
-from trainrun.config.diagnose import ParsedOverride, misread, no_option, yaml_problem
-from trainrun.config.overrides import Override, key_of
+from trainrun.config.diagnose import ParsedOverride, misread, no_option, sort_out, yaml_problem
+from trainrun.config.overrides import key_of
 from trainrun.config.paths import COMBINES, CONF, roots
-from trainrun.config.suggest import did_you_mean, hydra_value, together
+from trainrun.config.suggest import did_you_mean, together
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 __all__ = ["Composer", "Composition", "Space", "experiment_files", "store_experiment", "to_yaml"]
@@ -147,20 +146,13 @@ class Composer:
 
     def _refuse_misread(self, overrides: list[str], multirun: bool) -> None:
         """Raise for words that cannot be read or choose no option, with every problem of the others."""
-        problems, rest, unread, lost = list[Problem](), list[str](), set[str](), set[str]()
-        for word in map(parse_override, dict.fromkeys(overrides)):
-            wrong = _misplaced(word) or misread(word, self.loader.groups, COMBINES, multirun)
-            problems += wrong
-            if not wrong:
-                rest.append(word.text)
-            elif wrong[0].fix:
-                rest.append(wrong[0].fix)
-            else:
-                unread.add(key_of(word.text))
-                lost.add(wrong[0].key)
+        words, options = map(parse_override, dict.fromkeys(overrides)), self.loader.groups
+        problems, rest, unread = sort_out(
+            (word, _misplaced(word) or misread(word, options, COMBINES, multirun)) for word in words
+        )
         if not problems:
             return
-        rest = experiment_files([text for text in rest if Override.parse(text).top not in lost])
+        rest = experiment_files(rest)
         try:
             jobs = self.compose_sweep(rest) if multirun else [self.compose(rest)]
             others = together([problems_of(job) for job in jobs])
@@ -178,28 +170,6 @@ def _misplaced(word: ParsedOverride) -> list[Problem]:
         allowed = ", ".join(f"hydra.{name}" for name in _TYPED)
         return [Problem(word.key, f"cannot be set here; of Hydra's own settings you can set {allowed}")]
     return []
-
-
-def problems_of(
-    job: Composition, stored: StoredOrigin | None = None, trust: Collection[str] = ()
-) -> list[Problem]:
-    """All problems of one run's settings; what merely refers to a faulty value is not repeated.
-
-    `stored`: the sweep that the line comes from, which may name no code except that of `trust`.
-    """
-    problems = check(job.settings, job.explicit, job.files, trust if stored else None, job.choices, stored)
-    problems = [problem for problem in problems if not job.refers(problem.key)] or problems
-    return [_as_typed(problem, job.overrides) for problem in problems]
-
-
-def _as_typed(problem: Problem, words: Sequence[str]) -> Problem:
-    """Write a text in a problem's fix as it was typed: `name="1e3"`, where the number is 1000.0."""
-    overrides = map(Override.parse, reversed(words))
-    typed = next((override.value or "" for override in overrides if override.key == problem.key), "")
-    value = value_of(f"x={typed}") if typed and problem.fix else None
-    if isinstance(value, (bool, int, float)) and problem.fix == f"{problem.key}={hydra_value(str(value))}":
-        return Problem(problem.key, problem.text, f"{problem.key}={hydra_value(typed)}")
-    return problem
 
 
 def flags() -> set[str]:

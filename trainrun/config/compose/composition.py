@@ -12,31 +12,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.precedence import words_of
-from trainrun.config.overrides import key_of
 from trainrun.config.paths import CONF, groups
+from trainrun.config.plain import PlainRun
 from trainrun.config.stored import storable, with_format
 
 
 @dataclass(frozen=True)
-class Composition:
-    """One run's settings as plain containers, and how they came about."""
+class Composition(PlainRun):
+    """One run as Hydra composed it, and what it keeps of that."""
 
-    settings: dict[str, Any]  # every value resolved, without Hydra's own
-    overrides: tuple[str, ...]
-    choices: dict[str, Any]  # group -> option
     notes: tuple[str, ...]  # what was left out, and why
     _cfg: DictConfig = field(repr=False)
-
-    @property
-    def explicit(self) -> list[str]:
-        """The keys and groups named in the shell, in its order."""
-        return list(dict.fromkeys(map(key_of, self.overrides)))
-
-    def refers(self, key: str) -> bool:
-        """Whether a value is taken from elsewhere: `${seed}`."""
-        path, _, leaf = key.rpartition(".")
-        node = OmegaConf.select(self._cfg, path) if path else self._cfg
-        return OmegaConf.is_dict(node) and leaf in node and OmegaConf.is_interpolation(node, leaf)
 
     @property
     def files(self) -> list[Path]:
@@ -66,8 +52,8 @@ class Composition:
 
 def composition(cfg: DictConfig, notes: Sequence[str]) -> Composition:
     """The run that Hydra composed; `notes` say what was left out."""
-    settings, choices = plain(without_hydra(cfg), resolve=True), dict(cfg.hydra.runtime.choices)
-    return Composition(settings, tuple(words_of(cfg)), choices, tuple(notes), cfg)
+    own, choices = without_hydra(cfg), dict(cfg.hydra.runtime.choices)
+    return Composition(plain(own, resolve=True), tuple(words_of(cfg)), choices, plain(own), tuple(notes), cfg)
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

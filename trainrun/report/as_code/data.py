@@ -9,7 +9,7 @@ from trainrun.augment.pictures import unaugmented
 from trainrun.config.call import arguments_of, parameters_of
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
-from trainrun.config.yaml_file import read_option
+from trainrun.config.plain import read_option
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.resident import InMemoryData
 from trainrun.report.as_code.refusals import chosen, refusal

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainrun.assembly.factory import Settings
 from trainrun.config.paths import groups
-from trainrun.config.yaml_file import read_option
+from trainrun.config.plain import read_option
 from trainrun.vocabulary.duration import parse
 from trainrun.vocabulary.errors import ConfigError, Problem
 
