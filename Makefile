@@ -23,7 +23,7 @@ torture: .venv/installed  ## Kill hundreds of runs and flip hundreds of bits, in
 	@OMP_NUM_THREADS=1 $(PYTEST) -m torture
 
 bench: .venv/installed  ## Print what the quick commands cost, in times of `import torch`
-	@$(BIN)/python tests/benchmarks/start.py
+	@$(BIN)/python tests/benchmarks/speed.py $(ONLY)
 
 check: .venv/installed  ## What CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -1,0 +1,49 @@
+"""How fast trainrun is, beside loops and frameworks at the same work: `make bench`, `make bench ONLY=mlp`.
+
+Each subject is a module of this folder and runs in a process of its own. Figures are CPU time unless a row
+says wall. The bars beside them hold on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+
+import machine
+
+SUBJECTS = {
+    "mlp": "steps of an MLP: guide's script, bare loop, frameworks, trainrun",
+}
+IN_TURNS = ("mlp",)  # loops in one process, which share its threads and its heap
+
+
+def main(names: list[str]) -> int:
+    """Run the named subjects, or all. Returns 1 where one failed, 2 for a name that is none."""
+    if unknown := [name for name in names if name not in SUBJECTS]:
+        subjects = "\n".join(f"  {name:10} {about}" for name, about in SUBJECTS.items())
+        print(f"no such benchmark: {', '.join(unknown)}; there are\n{subjects}", file=sys.stderr)
+        return 2
+    began = time.monotonic()
+    print(machine.describe(), flush=True)
+    failed = [name for name in names or SUBJECTS if not succeeds(name)]
+    print(f"\n{time.monotonic() - began:.0f} s, load now {os.getloadavg()[0]:.1f}")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def succeeds(name: str) -> bool:
+    """Whether a subject ran to its end, in a process of its own."""
+    alike = machine.ALIKE if name in IN_TURNS else {}
+    command = [sys.executable, __file__, "--here", name]
+    return subprocess.run(command, env=os.environ | alike, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--here"]:
+        importlib.import_module(sys.argv[2]).main()
+    else:
+        sys.exit(main(sys.argv[1:]))
