@@ -22,7 +22,8 @@ class MLP(nn.Module):
         x = torch.relu(self.bn1(self.fc1(x)))
         x = self.dropout(x)
         x = torch.relu(self.fc2(x))
-        return self.fc3(x)
+        out: Tensor = self.fc3(x)
+        return out
 
 
 class CNN(nn.Module):
@@ -40,4 +41,5 @@ class CNN(nn.Module):
         self.head = nn.Linear(128, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.neck(self.body(x)))
+        out: Tensor = self.head(self.neck(self.body(x)))
+        return out

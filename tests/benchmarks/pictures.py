@@ -26,10 +26,15 @@ def missing() -> str | None:
 
 def resident() -> tuple[Tensor, Tensor]:
     """(60000, 1, 28, 28) bytes and (60000,) int64 classes."""
-    images = np.frombuffer(gzip.open(FOLDER / "train-images-idx3-ubyte.gz").read(), np.uint8, offset=16)
-    labels = np.frombuffer(gzip.open(FOLDER / "train-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)
+    images, labels = unpacked("train-images-idx3-ubyte.gz", 16), unpacked("train-labels-idx1-ubyte.gz", 8)
     pictures = torch.from_numpy(images.reshape(-1, 1, 28, 28).copy())
     return pictures, torch.from_numpy(labels.astype(np.int64))
+
+
+def unpacked(name: str, header: int) -> np.ndarray:
+    """The bytes of a file, as numbers, without its header."""
+    with gzip.open(FOLDER / name) as file:
+        return np.frombuffer(file.read(), np.uint8, offset=header)
 
 
 def dataset(root: Path, augmented: bool = False) -> Any:

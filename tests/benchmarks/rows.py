@@ -12,8 +12,10 @@ def title(text: str) -> None:
     print(f"\n{text}\n{'-' * len(text)}", flush=True)
 
 
-def row(name: str, figure: str, must: str = "") -> None:
-    print(f"{name:62} {figure:>10}{'   must ' + must if must else ''}".rstrip(), flush=True)
+def row(name: str, figure: float, must: str = "", note: str = "") -> None:
+    """One figure; `must` such as "at least 5.7"."""
+    bar = f"must be {must}" if must else ""
+    print(f"{name:44}{figure:8.3g}   {bar:24}{note}".rstrip(), flush=True)
 
 
 def costs(turns: Mapping[str, list[Turn]]) -> None:
@@ -33,7 +35,8 @@ def compare(turns: Mapping[str, list[Turn]], over: str, under: str, must: str = 
     """
     pairs = zip(turns[over], turns[under], strict=True)
     ratio = statistics.median(above.cpu_s / below.cpu_s for above, below in pairs)
-    row(f"{over} / {under}", f"{ratio:.2f}", must)
+    fast = p10(turn.cpu_s for turn in turns[over]) / p10(turn.cpu_s for turn in turns[under])
+    row(f"{over} / {under}", ratio, f"at least {must}" if must else "", f"of the p10s {fast:.3g}")
 
 
 def p10(values: Iterable[float]) -> float:

@@ -16,8 +16,9 @@ import machine
 
 SUBJECTS = {
     "mlp": "steps of an MLP: guide's script, bare loop, frameworks, trainrun",
+    "cnn": "steps of a CNN: guide's loop, bare loop, trainrun in fp32 and bf16",
 }
-IN_TURNS = ("mlp",)  # loops in one process, which share its threads and its heap
+IN_TURNS = ("mlp", "cnn")  # loops in one process, which share its threads and its heap
 
 
 def main(names: list[str]) -> int:
