@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
 import bare
+import commands
 import machine
 import pictures
 import torch
+from commands import CNN_SIZE as SIZE
+from contest import Loops, contest
 from contestants import guide, ours
 from feeds import Resident, guides_own
 from models import CNN
-from muted import muted
 from rows import compare, costs, title
-from turns import Contestant, race
+from turns import Contestant
 
-SIZE, STEPS, TURNS, WARM_UP = 128, 5, 11, 1
+STEPS, TURNS, WARM_UP = 5, 11, 1
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
-WORDS = [
-    *("data=fashion_mnist", "model._target_=models.CNN", f"batch_size={SIZE}", "budget=20ep"),
-    *("augment=crop_flip", "optimizer.lr=1e-3", "optimizer.weight_decay=0.01"),
-    *("scheduler=step", "scheduler.every=10ep", "scheduler.gamma=0.5"),
-]
 
 
 def main() -> None:
@@ -35,11 +30,8 @@ def main() -> None:
         print(f"skipped: {reason}")
         return
     has_units = bool(machine.flags() & {*BF16_FLAGS})
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with muted(Path(folder) / "contestants.log"):
-            chosen = loops(Path(folder), ["fp32", "bf16"] if has_units else ["fp32"])
-            contestants = {name: Contestant(loop) for name, loop in chosen.items()}
-            turns = race(contestants, STEPS, TURNS, WARM_UP)
+    precisions = ["fp32", "bf16"] if has_units else ["fp32"]
+    turns = contest(lambda folder: loops(folder, precisions), STEPS, TURNS, WARM_UP)
     costs(turns)
     compare(turns, "guide", "trainrun, fp32", must="1.4")
     compare(turns, "guide", "bare, fp32")
@@ -47,27 +39,27 @@ def main() -> None:
         compare(turns, "guide", "trainrun, bf16", must="2.2")
         compare(turns, "guide", "bare, bf16")
     else:
-        print(f"bf16: no bar, for this processor has none of {', '.join(BF16_FLAGS)}")
+        print(f"bf16: no bar, this processor has none of {', '.join(BF16_FLAGS)}")
 
 
-def loops(folder: Path, precisions: list[str]) -> dict[str, Callable[[Contestant], object]]:
+def loops(folder: Path, precisions: list[str]) -> Loops:
     """The guide's loop, and in each precision the bare one and trainrun's."""
-    os.chdir(Path(__file__).parent)  # where trainrun finds the model
-    os.environ["TRAINRUN_STATE"] = str(folder / "state")
-    loops: dict[str, Callable[[Contestant], object]] = {
-        "guide": lambda it: guide.train(CNN(), guides_own(folder, SIZE, augmented=True), it.feed)
-    }
+    feed = partial(guides_own, folder, SIZE, augmented=True)
+    loops = {"guide": lambda it: guide.train(CNN(), feed(), it.feed)}
     for precision in precisions:
-        loops[f"bare, {precision}"] = partial(bare_loop, bf16=precision == "bf16")
-        words, run_dir = [*WORDS, f"precision={precision}"], folder / precision
+        words, run_dir = [*commands.CNN, f"precision={precision}"], folder / precision
+        loops[f"bare, {precision}"] = partial(train_bare, bf16=precision == "bf16")
         loops[f"trainrun, {precision}"] = partial(ours.train, words=words, run_dir=run_dir)
     return loops
 
 
-def bare_loop(contestant: Contestant, bf16: bool) -> None:
-    """The bare loop with kernels and pictures in the order that convolutions like."""
+def train_bare(contestant: Contestant, bf16: bool) -> None:
+    """The bare loop, kernels and pictures in the memory order that convolutions like."""
+    order = torch.channels_last
     epochs: Iterator[bare.Batch] = chain.from_iterable(repeat(Resident(SIZE, bare.cropped)))
-    model = CNN().to(memory_format=torch.channels_last)
-    last = torch.channels_last
-    steps = ((inputs.to(memory_format=last), targets) for inputs, targets in contestant.feed(epochs))
+    steps = ((inputs.to(memory_format=order), targets) for inputs, targets in contestant.feed(epochs))
+    model = CNN()
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=order)
     bare.train(model, steps, bf16=bf16)

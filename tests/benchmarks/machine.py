@@ -7,10 +7,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-# One thread, and one heap that keeps its memory: else it is luck which loop pays for page faults. These
-# are read when a process starts.
-ALIKE = {
-    "OMP_NUM_THREADS": "1",
+# Read when a process starts. A second thread waits for the first where other programs want the cores.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+# One heap that keeps its memory, for loops that take turns: else it is luck which of them pays for page faults.
+ONE_HEAP = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 class MLP(nn.Module):
     """784-256-128-10, as the guide has it: batch norm and dropout after the first layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 256, second: int = 128) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(784, 256)
-        self.bn1 = nn.BatchNorm1d(256)
+        self.fc1 = nn.Linear(784, first)
+        self.bn1 = nn.BatchNorm1d(first)
         self.dropout = nn.Dropout(0.5)
-        self.fc2 = nn.Linear(256, 128)
-        self.fc3 = nn.Linear(128, 10)
+        self.fc2 = nn.Linear(first, second)
+        self.fc3 = nn.Linear(second, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.view(x.size(0), -1)

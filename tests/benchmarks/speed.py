@@ -17,8 +17,10 @@ import machine
 SUBJECTS = {
     "mlp": "steps of an MLP: guide's script, bare loop, frameworks, trainrun",
     "cnn": "steps of a CNN: guide's loop, bare loop, trainrun in fp32 and bf16",
+    "start": "commands, and the way to the first step, in times of import torch",
+    "memory": "peak memory of the MLP's run",
 }
-IN_TURNS = ("mlp", "cnn")  # loops in one process, which share its threads and its heap
+IN_TURNS = ("mlp", "cnn", "augment")  # in one process
 
 
 def main(names: list[str]) -> int:
@@ -38,13 +40,14 @@ def main(names: list[str]) -> int:
 
 def succeeds(name: str) -> bool:
     """Whether a subject ran to its end, in a process of its own."""
-    alike = machine.ALIKE if name in IN_TURNS else {}
+    settings = os.environ | machine.ONE_THREAD | (machine.ONE_HEAP if name in IN_TURNS else {})
     command = [sys.executable, __file__, "--here", name]
-    return subprocess.run(command, env=os.environ | alike, check=False).returncode == 0
+    return subprocess.run(command, env=settings, check=False).returncode == 0
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--here"]:
-        importlib.import_module(sys.argv[2]).main()
+        name, sys.argv[1:] = sys.argv[2], []
+        importlib.import_module(name).main()
     else:
         sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Those that train the same model, a file for each. Frameworks may import torchvision: its operators first."""
+"""Those that train the same model, a file for each. Some import torchvision: its operators come first."""
 
 from trainrun.runtime.vision import declare_missing_operators
 

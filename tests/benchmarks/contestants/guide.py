@@ -9,13 +9,15 @@ import torch
 from torch import nn, optim
 
 
-def train(model: nn.Module, train_loader: Any, feed: Callable[[Any], Iterator[Any]]) -> None:
+def train(
+    model: nn.Module, train_loader: Any, feed: Callable[[Any], Iterator[Any]], epochs: int = 1000
+) -> None:
     """Epoch after epoch; `feed` waits before each batch."""
     device = torch.device("cpu")
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.AdamW(model.parameters(), lr=0.001, weight_decay=0.01)
     scheduler = optim.lr_scheduler.StepLR(optimizer, step_size=10, gamma=0.5)
-    while True:
+    for _ in range(epochs):
         model.train()
         train_loss, correct = 0.0, 0
         for data, target in feed(train_loader):
