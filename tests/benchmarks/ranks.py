@@ -23,7 +23,7 @@ import commands
 from rows import row, title
 
 Item = TypeVar("Item")
-TURNS, RANKS, WARM_UP = 3, 2, 5
+TURNS, RANKS, WARM_UP = 2, 2, 5
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,17 @@ import sys
 import time
 
 import machine
+from commands import HOME
 
 SUBJECTS = {
     "mlp": "steps of an MLP: guide's script, bare loop, frameworks, trainrun",
     "cnn": "steps of a CNN: guide's loop, bare loop, trainrun in fp32 and bf16",
+    "augment": "augmentation, against PIL for each sample",
     "start": "commands, and the way to the first step, in times of import torch",
+    "checkpoint": "how long the loop waits for a save, against torch.save",
+    "saves": "the share of a run that goes into its saves",
+    "evaluation": "an evaluation, against its forward passes",
+    "ranks": "steps of two ranks, against DDP",
     "memory": "peak memory of the MLP's run",
 }
 IN_TURNS = ("mlp", "cnn", "augment")  # in one process
@@ -31,7 +37,8 @@ def main(names: list[str]) -> int:
         return 2
     began = time.monotonic()
     print(machine.describe(), flush=True)
-    failed = [name for name in names or SUBJECTS if not succeeds(name)]
+    present = [name for name in SUBJECTS if (HOME / f"{name}.py").is_file()]
+    failed = [name for name in names or present if not succeeds(name)]
     print(f"\n{time.monotonic() - began:.0f} s, load now {os.getloadavg()[0]:.1f}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
