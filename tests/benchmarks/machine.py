@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Read when a process starts. A second thread waits for the first where other programs want the cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-# One heap that keeps its memory, for loops that take turns: else luck says which of them pays for page faults.
+# One heap that keeps its memory, for loops that take turns: else luck decides which pays for page faults.
 ONE_HEAP = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
