@@ -15,6 +15,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 _QUIET_S = 0.005  # a thread that works for a loop shows within this time
+_MOST_WAITS = 400  # a thread that never rests is nobody's work
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def race(
 
 def _await_quiet() -> None:
     """Wait until no thread of the process works any more, such as one that writes a checkpoint."""
-    while True:
+    for _ in range(_MOST_WAITS):
         before = time.process_time()
         time.sleep(_QUIET_S)
         if time.process_time() - before < _QUIET_S / 10:
