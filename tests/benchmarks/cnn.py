@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from commands import CNN_SIZE as SIZE
 from contest import Loops, contest
 from contestants import guide, ours
-from feeds import Resident, guides_own
+from feeds import Gated, Resident, guides_own
 from models import CNN
 from rows import compare, costs, title
 from turns import Contestant
@@ -45,7 +45,9 @@ def main() -> None:
 def loops(folder: Path, precisions: list[str]) -> Loops:
     """The guide's loop, and in each precision the bare one and trainrun's."""
     feed = partial(guides_own, folder, SIZE, augmented=True)
-    loops = {"guide": lambda it: guide.train(CNN(), feed(), it.feed)}
+    loops: dict[str, Callable[[Contestant], object]] = {
+        "guide": lambda it: guide.train(CNN(), Gated(feed(), it))
+    }
     for precision in precisions:
         words, run_dir = [*commands.CNN, f"precision={precision}"], folder / precision
         loops[f"bare, {precision}"] = partial(train_bare, bf16=precision == "bf16")

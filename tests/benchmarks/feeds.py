@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bare
 import pictures
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from turns import Contestant
-
-Batches = Iterable[bare.Batch]
 
 
 class Gated:
@@ -41,6 +39,10 @@ class Resident:
         return self.epoch(self.inputs, self.targets, self.size, pictures.MEAN, pictures.STD)
 
 
-def guides_own(folder: Path, size: int, augmented: bool = False) -> Any:
-    """The guide's feed: each picture made from PIL."""
-    return DataLoader(pictures.dataset(folder, augmented), batch_size=size, shuffle=True)
+def guides_own(
+    folder: Path, size: int, augmented: bool = False, num_batches: int | None = None
+) -> DataLoader[Any]:
+    """The guide's feed: each picture made from PIL; an epoch of all, or of so many batches."""
+    data = pictures.dataset(folder, augmented)
+    kept = data if num_batches is None else Subset(data, range(num_batches * size))
+    return DataLoader(kept, batch_size=size, shuffle=True)

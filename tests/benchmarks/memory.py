@@ -28,13 +28,11 @@ def main() -> None:
 
 
 def run_guide(folder: Path) -> None:
-    from itertools import islice
-
     from contestants import guide
     from feeds import guides_own
     from models import MLP
 
-    guide.train(MLP(), guides_own(folder, commands.MLP_SIZE), lambda loader: islice(loader, STEPS), 1)
+    guide.train(MLP(), guides_own(folder, commands.MLP_SIZE, num_batches=STEPS), epochs=1)
 
 
 def run_lightning(folder: Path) -> None:

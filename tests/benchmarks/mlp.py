@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
 
 import bare
 import commands
@@ -53,23 +52,23 @@ def trainrun(folder: Path) -> Loops:
 def others(folder: Path) -> Loops:
     """The guide's script and frameworks, with its feed and with the bare loop's."""
 
-    def own() -> Any:
-        return guides_own(folder, SIZE)
+    def own(contestant: Contestant) -> Gated:
+        return Gated(guides_own(folder, SIZE), contestant)
 
+    def equal(contestant: Contestant) -> Gated:
+        return Gated(Resident(SIZE), contestant)
+
+    a, b, c, d, e = (folder / name for name in "abcde")
     return {
-        "guide": lambda it: guide.train(MLP(), own(), it.feed),
-        "Lightning": lambda it: lightning.train(MLP(), Gated(own(), it), folder / "a"),
-        "Accelerate": lambda it: accelerate.train(MLP(), own(), it.feed),
-        "HF Trainer": lambda it: transformers.train(MLP(), own().dataset, SIZE, folder / "b", it.await_step),
-        "Lightning, equal feed": lambda it: lightning.train(MLP(), equal(it), folder / "c"),
-        "Lightning, off, equal feed": lambda it: lightning.train(MLP(), equal(it), folder / "d", off=True),
+        "guide": lambda it: guide.train(MLP(), own(it)),
+        "Lightning": lambda it: lightning.train(MLP(), own(it), a),
+        "Accelerate": lambda it: accelerate.train(MLP(), guides_own(folder, SIZE), it.feed),
+        "HF Trainer": lambda it: transformers.train(MLP(), own(it), SIZE, b),
+        "Lightning, equal feed": lambda it: lightning.train(MLP(), equal(it), c),
+        "Lightning, off, equal feed": lambda it: lightning.train(MLP(), equal(it), d, off=True),
         "Accelerate, equal feed": lambda it: accelerate.train(MLP(), Resident(SIZE), it.feed),
-        "HF Trainer, equal feed": lambda it: transformers.train_on(MLP(), equal(it), SIZE, folder / "e"),
+        "HF Trainer, equal feed": lambda it: transformers.train(MLP(), equal(it), SIZE, e),
     }
-
-
-def equal(contestant: Contestant) -> Gated:
-    return Gated(Resident(SIZE), contestant)
 
 
 def epochs() -> Iterator[bare.Batch]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import default_collate
 from transformers import Trainer, TrainingArguments
 
 
@@ -34,7 +33,8 @@ class Named:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return map(named, self.loader)
+        for inputs, labels in self.loader:
+            yield {"inputs": inputs, "labels": labels}
 
 
 class Fed(Trainer):
@@ -48,28 +48,9 @@ class Fed(Trainer):
         return Named(self.loader)
 
 
-def named(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-    return {"inputs": batch[0], "labels": batch[1]}
-
-
-def train(model: nn.Module, dataset: Any, size: int, folder: Path, before_batch: Callable[[], None]) -> None:
-    """Train on samples that the Trainer loads itself; `before_batch` waits."""
-
-    def collate(samples: list[Any]) -> dict[str, Tensor]:
-        before_batch()
-        return named(default_collate(samples))
-
-    args = settings(size, folder)
-    Trainer(WithLoss(model), args, data_collator=collate, train_dataset=dataset).train()
-
-
-def train_on(model: nn.Module, loader: Any, size: int, folder: Path) -> None:
-    """Train on a loader's batches."""
-    Fed(loader, model=WithLoss(model), args=settings(size, folder)).train()
-
-
-def settings(size: int, folder: Path) -> TrainingArguments:
-    return TrainingArguments(
+def train(model: nn.Module, loader: Any, size: int, folder: Path) -> None:
+    """Train for more epochs than anybody waits for."""
+    args = TrainingArguments(
         str(folder),
         use_cpu=True,
         per_device_train_batch_size=size,
@@ -77,3 +58,4 @@ def settings(size: int, folder: Path) -> TrainingArguments:
         learning_rate=1e-3,
         weight_decay=0.01,
     )
+    Fed(loader, model=WithLoss(model), args=args).train()
