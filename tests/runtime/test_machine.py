@@ -136,6 +136,11 @@ def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> No
     machine = Runtime(CPU, 1, False, False, channels_last, False, None, None)
     convolution = machine.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
     assert convolution[0].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+    # A kernel of one channel or pixel is contiguous in both orders: its strides decide the result's.
+    for shape in ((1, 8, 3), (8, 8, 1)):
+        kernel = machine.prepare(nn.Conv2d(*shape), batch_size=8)
+        outputs = kernel(torch.randn(2, shape[0], 9, 9))
+        assert outputs.is_contiguous(memory_format=torch.channels_last) is channels_last
     linear = machine.prepare(nn.Linear(3, 4), batch_size=8)
     assert linear.weight.is_contiguous()
 

@@ -55,7 +55,7 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
             raise
         average = state.weight_average.model if state.weight_average else None
         for parameter in (*state.model.parameters(), *(average.parameters() if average else ())):
-            parameter.data = parameter.data.contiguous()
+            parameter.data = parameter.data.to(memory_format=torch.contiguous_format)
         _try_once(parts, squashes)
         lines = [("channels_last", "off: the model fails with it, as one does that flattens with .view")]
     if isinstance(state.schedule, Configured) and state.schedule.monitor:

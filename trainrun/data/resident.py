@@ -114,7 +114,10 @@ class InMemoryData(IndexedData):
 
     def scaled(self, batch: Batch) -> Batch:
         """A batch of copies of stored values as the model sees them; changes them in place."""
-        return replace(batch, inputs=batch.inputs.to(torch.float32).sub_(self.shift).mul_(self.scale))
+        return replace(batch, inputs=self._standardized(batch.inputs))
+
+    def _standardized(self, inputs: Tensor) -> Tensor:
+        return inputs.to(torch.float32).sub_(self.shift).mul_(self.scale)
 
     def _scale_pixels(self) -> None:
         """Black and white as the model sees them."""
@@ -124,8 +127,8 @@ class InMemoryData(IndexedData):
             self.info.pixels.white = ((high - self.shift) * self.scale)[0]
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
-        targets = self.targets.index_select(0, indices)
-        return self.scaled(Batch(self.inputs.index_select(0, indices), targets, indices, after))
+        inputs = self._standardized(self.inputs.index_select(0, indices))
+        return Batch(inputs, self.targets.index_select(0, indices), indices, after)
 
 
 def resident(

@@ -14,6 +14,8 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any, Literal
 
 import torch
@@ -62,6 +64,14 @@ class Clip:
                 gradient.mul_((limit / _unit_norms(gradient).clamp_(min=1e-6)).clamp_(max=1))
             return torch.nn.utils.get_total_norm(gradients)
         return norm
+
+
+def _total_norm(gradients: list[Tensor]) -> Tensor:
+    """The L2 norm of all together: torch's get_total_norm without sorting tensors that lie on one device."""
+    if len({gradient.device for gradient in gradients}) > 1:
+        return torch.nn.utils.get_total_norm(gradients)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
 
 
 def _unit_norms(tensor: Tensor) -> Tensor:
@@ -173,19 +183,20 @@ class WindowGradients:
         Returns the loss, penalties included, and what the step comes to if this is its only pass.
         """
         state = self.state
-        state.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         state.set_modes()
-        terms, sums, loss = [], [], torch.zeros((), device=state.precision.device)
+        terms, sums, losses = [], [], []
         for micro, batch in enumerate(self.window):
             if not len(batch) and not syncs_batch_norm(state.model):
                 continue  # a rank without samples adds zeros
             outcome = self.forward(micro, batch)
-            with state.precision.autocast():
-                share = torch.stack([term / self.counts[name] for name, term in outcome.terms.items()]).sum()
+            share = reduce(add, [term / self.counts[name] for name, term in outcome.terms.items()])
             state.precision.backward(share)
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
             sums.append(outcome.sums)
-            loss = loss + share.detach()
+            losses.append(share.detach())
+        loss = reduce(add, losses) if losses else torch.zeros((), device=state.precision.device)
         loss, parts = self._over_ranks(loss, {"terms": total(terms), "sums": total(sums)})
         penalties: dict[str, Tensor] = {}
         for name, penalty in self.step.penalties.items():
@@ -233,7 +244,7 @@ class WindowGradients:
         if not gradients:
             raise ConfigError.of("model", "no parameter gets a gradient from the loss")
         self.state.precision.unscale(gradients)
-        norm = float(torch.nn.utils.get_total_norm(gradients))
+        norm = float(_total_norm(gradients))
         return norm, self.step.policy.clip(gradients, weights, norm) if math.isfinite(norm) else norm
 
 

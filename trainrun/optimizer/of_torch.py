@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch.optim import Optimizer
 
+from trainrun.optimizer.prepared import Adam, AdamW
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Betas, Count, Negative, NonNegative, Positive, Rate
 
@@ -67,14 +68,14 @@ def adam(
 
     weight_decay here is L2: it enters the gradient and is divided like it. AdamW's is not.
     """
-    return torch.optim.Adam(params, lr, betas, eps, weight_decay, amsgrad, fused=_fused(params))
+    return Adam(params, lr, betas, eps, weight_decay, amsgrad, fused=_fused(params))
 
 
 def adamw(
     params: Params, lr: Positive, betas: Betas, eps: Positive, amsgrad: bool, weight_decay: NonNegative
 ) -> Optimizer:
     """Adam with decoupled decay, w <- (1 - lr weight_decay) w (Loshchilov and Hutter, 2019)."""
-    return torch.optim.AdamW(params, lr, betas, eps, weight_decay, amsgrad, fused=_fused(params))
+    return AdamW(params, lr, betas, eps, weight_decay, amsgrad, fused=_fused(params))
 
 
 def adamax(params: Params, lr: Positive, betas: Betas, eps: Positive, weight_decay: NonNegative) -> Optimizer:

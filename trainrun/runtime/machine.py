@@ -52,8 +52,8 @@ class Runtime:
             if all(products):  # every layer is a small one: a second thread would cost more than it saves
                 torch.set_num_threads(1)
         for parameter in model.parameters() if self.channels_last else ():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            if parameter.ndim == 4:  # `contiguous` would leave kernels of one channel or pixel as they are
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
         return model
 
     def signals(self) -> Signals:

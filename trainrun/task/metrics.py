@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from trainrun.protocols import StepResult
 
@@ -140,11 +139,29 @@ _PARTS = ("norm_after", "terms", "counts", "sums", "penalties", "health")  # may
 
 def _on_host(results: Sequence[StepResult]) -> list[dict[str, Any]]:
     """The parts of each result as numbers, brought to the host in one transfer."""
-    leaves, form = tree_flatten([{part: getattr(result, part) for part in _PARTS} for result in results])
-    tensors = [leaf.detach().float().reshape(()) for leaf in leaves if isinstance(leaf, Tensor)]
+    trees = [{part: getattr(result, part) for part in _PARTS} for result in results]
+    tensors: list[Tensor] = []
+    for tree in trees:
+        _collect(tree, tensors)
     copied = iter(torch.stack(tensors).tolist() if tensors else ())
-    numbers = [next(copied) if isinstance(leaf, Tensor) else float(leaf) for leaf in leaves]
-    return tree_unflatten(numbers, form)  # type: ignore[no-any-return]
+    return [_numbers(tree, copied) for tree in trees]
+
+
+def _collect(tree: Any, tensors: list[Tensor]) -> None:
+    """Append the tensors of a tree, each as one float32 number."""
+    if isinstance(tree, Tensor):
+        is_number = tree.ndim == 0 and tree.dtype == torch.float32 and not tree.requires_grad
+        tensors.append(tree if is_number else tree.detach().float().reshape(()))
+    elif not isinstance(tree, (float, int)):
+        for value in tree.values():
+            _collect(value, tensors)
+
+
+def _numbers(tree: Any, copied: Iterator[float]) -> Any:
+    """A tree with the next of `copied` in place of each tensor, in the order of `_collect`."""
+    if isinstance(tree, (Tensor, float, int)):
+        return next(copied) if isinstance(tree, Tensor) else float(tree)
+    return {key: _numbers(value, copied) for key, value in tree.items()}
 
 
 def _finite(tree: Mapping[str, Any]) -> dict[str, Any]:

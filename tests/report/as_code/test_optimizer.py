@@ -49,7 +49,8 @@ def test_the_written_optimizer_has_the_same_values_and_groups(option: str) -> No
     names = {"torch": torch, "model": parts.state.model, "LR": parts.rates.lr}
     exec(optimizer_section(parts), names)
     written, ours = names["optimizer"], parts.state.optimizer
-    assert type(written) is type(ours)
+    assert isinstance(ours, type(written))
+    assert type(written).__name__ == type(ours).__name__
     for group, own in zip(written.param_groups, ours.param_groups, strict=True):  # type: ignore[union-attr]
         assert {id(p) for p in group["params"]} == {id(p) for p in own["params"]}
         assert {k: v for k, v in group.items() if k != "params"}.items() <= own.items()

@@ -11,7 +11,7 @@ from trainrun.report.as_code.text import Imports, call
 
 _CHANNELS_LAST = """
 for kernel in (p for p in model.parameters() if p.ndim == 4):
-    kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)"""
+    kernel.data = kernel.data.to(memory_format=torch.channels_last)"""
 _DROPOUT = """
 for layer in model.modules():
     if isinstance(layer, {kinds}):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
+
 from trainrun.assembly.build import Parts
 from trainrun.optimizer import needs_closure
+from trainrun.optimizer.prepared import Adam, AdamW
 from trainrun.report.as_code.refusals import chosen, refusal
 from trainrun.report.as_code.text import call
 from trainrun.vocabulary.duration import parse, to_steps
@@ -35,6 +38,8 @@ def optimizer_section(parts: Parts) -> str:
     """Make the parameter groups and the optimizer."""
     optimizer: Any = parts.state.optimizer
     kind, node, groups = type(optimizer), parts.settings["optimizer"], optimizer.param_groups
+    if kind in (Adam, AdamW):
+        kind = getattr(torch.optim, kind.__name__)  # whose arithmetic it is
     if not kind.__module__.startswith("torch.optim.") or needs_closure(optimizer):
         raise refusal(chosen(parts.settings, "optimizer"))
     defaults = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
