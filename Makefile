@@ -22,8 +22,8 @@ torture: .venv/installed  ## Kill hundreds of runs and flip hundreds of bits, in
 	$(PYTEST) tests/invariants
 	@OMP_NUM_THREADS=1 $(PYTEST) -m torture
 
-bench: .venv/installed  ## Print what the quick commands cost, in times of `import torch`
-	@$(BIN)/python tests/benchmarks/start.py
+bench: .venv-bench/installed  ## Time trainrun beside guides, loops and frameworks, ten minutes; ONLY=mlp for a part
+	@.venv-bench/bin/python tests/benchmarks/speed.py $(ONLY)
 
 check: .venv/installed  ## What CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .
@@ -35,8 +35,8 @@ fix: .venv/installed  ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## Remove .venv and caches; runs in outputs/ stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+clean:  ## Remove .venv, .venv-bench and caches; runs in outputs/ stay
+	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml $(CONSTRAINTS)
@@ -44,4 +44,11 @@ clean:  ## Remove .venv and caches; runs in outputs/ stay
 	@echo "installing trainrun and torch into .venv: two minutes or more, and about 2 GB"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
+	@touch $@
+
+.venv-bench/installed: pyproject.toml tests/benchmarks/requirements.txt $(CONSTRAINTS)
+	@echo "installing trainrun and what it is compared with into .venv-bench: some minutes, and about 2 GB"
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) \
+	--requirement tests/benchmarks/requirements.txt --editable .
 	@touch $@

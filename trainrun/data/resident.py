@@ -193,7 +193,7 @@ def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[s
     Raises DataError where a value is not finite.
     """
     for what, values in (("inputs", inputs), ("targets", targets)):
-        if (row := first_unfit(torch.isfinite(values))) is not None:
+        if values.is_floating_point() and (row := first_unfit(torch.isfinite(values))) is not None:
             raise DataError(f"data: sample {row} of {info.name} has {what} that are not finite numbers")
     train = targets[splits["train"]]
     is_classes = info.kind == "classes"

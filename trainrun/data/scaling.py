@@ -20,7 +20,7 @@ MeanAndStd = tuple[Values, Values]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std, as its weights were trained with
 
-_ROWS = 4096  # turned into float64 at a time: a copy of everything may not fit in memory
+_VALUES = 1 << 19  # turned into float64 at a time, 4 MB: a copy of everything may not fit in memory
 
 
 def standardization(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,10 +28,11 @@ def standardization(inputs: Tensor) -> tuple[Tensor, Tensor]:
     axes = tuple(axis for axis in range(inputs.ndim) if axis != 1)
     count = math.prod(inputs.shape[axis] for axis in axes)
     total = squares = torch.zeros(())
-    for part in inputs.split(_ROWS):
+    parts = inputs.split(max(1, _VALUES * len(inputs) // max(1, inputs.numel())))
+    for part in parts:
         total = total + part.to(torch.float64).sum(axes, keepdim=True)
     mean = total / count  # divided once, so that the mean of a constant is that constant
-    for part in inputs.split(_ROWS):
+    for part in parts:
         squares = squares + (part.to(torch.float64) - mean).square().sum(axes, keepdim=True)
     std = (squares / count).sqrt()
     std = torch.where(std > 0, std, torch.ones_like(std))  # a constant feature stays 0

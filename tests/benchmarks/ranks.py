@@ -1,0 +1,114 @@
+"""CPU time of a step of two gloo ranks on this machine: DDP in a bare loop, and trainrun; in turns.
+
+    torchrun --nproc-per-node 2 ranks.py {DDP|trainrun} SIZE FOLDER
+
+is one of the runs that are compared; each of its ranks leaves its figure in FOLDER.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, TypeVar
+
+import commands
+from rows import row, title
+
+Item = TypeVar("Item")
+TURNS, RANKS, WARM_UP = 2, 2, 5
+
+
+@dataclass(frozen=True)
+class Size:
+    """Widths of the MLP's hidden layers, and how many steps are measured."""
+
+    first: int
+    second: int
+    steps: int
+
+
+SIZES = {"0.2 M": Size(256, 128, 200), "18 M": Size(4096, 3584, 20)}
+
+
+def main() -> None:
+    title(f"Step of {RANKS} gloo ranks, batch {commands.MLP_SIZE} together: DDP / trainrun")
+    for size in SIZES:
+        ours, theirs = [], []
+        for _ in range(TURNS):
+            theirs.append(step_s("DDP", size))
+            ours.append(step_s("trainrun", size))
+        theirs_s, ours_s = statistics.median(theirs), statistics.median(ours)
+        note = f"{theirs_s * 1e3:.2f} / {ours_s * 1e3:.2f} ms"
+        row(f"{size} parameters", theirs_s / ours_s, note=note)
+
+
+def step_s(name: str, size: str) -> float:
+    """CPU seconds of a step, over both ranks."""
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={RANKS}", "--standalone"]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*launch, __file__, name, size, folder]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        figures = [float(file.read_text()) for file in Path(folder).glob("rank*")]
+        if len(figures) != RANKS:
+            raise RuntimeError(f"{name} of {size}: {ended.stderr[-2000:]}")
+    return sum(figures)
+
+
+def measured(batches: Iterable[Item], steps: int, folder: Path) -> Iterator[Item]:
+    """So many batches after the warm-up; leaves the CPU time of a step in `folder`."""
+    iterator = iter(batches)
+    for _ in range(WARM_UP):
+        yield next(iterator)
+    began = time.process_time()
+    for _ in range(steps):
+        yield next(iterator)
+    (folder / f"rank{os.environ['RANK']}").write_text(str((time.process_time() - began) / steps))
+
+
+def run_ddp(size: Size, folder: Path) -> None:
+    """The bare loop over a model in DistributedDataParallel."""
+    import bare
+    import torch
+    from feeds import Resident
+    from models import MLP
+
+    torch.distributed.init_process_group("gloo")
+    model = torch.nn.parallel.DistributedDataParallel(MLP(size.first, size.second))
+    epochs = chain.from_iterable(repeat(Resident(commands.MLP_SIZE // RANKS)))
+    bare.train(model, measured(epochs, size.steps, folder))
+    torch.distributed.destroy_process_group()
+
+
+def run_trainrun(size: Size, folder: Path) -> None:
+    """The command, with as many steps, and windows that measure."""
+    from trainrun.cli.main import main
+    from trainrun.loop.windows import Windows
+
+    plain = Windows.__call__
+
+    def windows(self: Windows, state: Any) -> Iterator[Any]:
+        yield from measured(plain(self, state), size.steps, folder)
+        yield from plain(self, state)
+
+    Windows.__call__ = windows  # type: ignore[assignment]
+    words = [f"batch_size={commands.MLP_SIZE // RANKS}", f"budget={WARM_UP + size.steps + 1}step"]
+    widths = [f"+model.first={size.first}", f"+model.second={size.second}"]
+    commands.enter(folder)
+    main([*commands.MLP, *widths, *words, f"run_dir={folder / 'run'}"])
+
+
+RUNS = {"DDP": run_ddp, "trainrun": run_trainrun}
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        RUNS[sys.argv[1]](SIZES[sys.argv[2]], Path(sys.argv[3]))
+    else:
+        main()
