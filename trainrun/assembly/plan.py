@@ -12,6 +12,7 @@ from torch import nn
 
 from trainrun.assembly import costs
 from trainrun.assembly.cautions import cautions
+from trainrun.assembly.compiled import compile_cost
 from trainrun.assembly.factory import option_of
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
@@ -53,6 +54,7 @@ def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
         *_frozen(parts),
         *_techniques(parts),
         ("compute", _compute(parts)),
+        *compile_cost(parts),
         ("memory", costs.memory(parts.settings, parts.state)),
         ("saves", costs.checkpoints(parts.settings, parts.state)),
         ("monitor", str(parts.monitor or _UNMONITORED)),

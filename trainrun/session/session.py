@@ -12,6 +12,7 @@ from typing import Any
 
 from trainrun import ranks
 from trainrun.assembly.build import Parts
+from trainrun.assembly.compiled import compiled
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
@@ -19,7 +20,7 @@ from trainrun.config.compose.composer import Composition, to_yaml
 from trainrun.logger.lines import describe_kept_weights as describe_final_weights
 from trainrun.loop.loop import Loop
 from trainrun.run import signing
-from trainrun.run.directory import ROOT, claim
+from trainrun.run.directory import ROOT, claim, refuse_used
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_errors
 from trainrun.run.history import history_of
 from trainrun.run.listing import num_bytes
@@ -76,6 +77,9 @@ class Result:
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
+    if run_dir is None and composition.settings["run_dir"]:
+        refuse_used(Path(composition.settings["run_dir"]).expanduser())  # compiling takes longer
+    parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
         return _assist(parts, options)
     requested_dir, samples = composition.settings["run_dir"], _logged_samples(parts)
@@ -100,6 +104,7 @@ def continue_run(parts: Parts, run_dir: Path, storable: Mapping[str, Any], optio
     What `options` change becomes the run's once this process holds the folder's lock.
     """
     parts.runtime.require_sync()
+    parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
         return _assist(parts, options)
     raise_again()

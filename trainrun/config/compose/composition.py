@@ -16,6 +16,9 @@ from trainrun.config.overrides import key_of
 from trainrun.config.paths import CONF, groups
 from trainrun.config.stored import storable, with_format
 
+# YAML reads `off` without quotes as false; and false and true were the choices of runs before.
+_COMPILE: dict[Any, str] = {False: "off", True: "model"}
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -66,6 +69,9 @@ class Composition:
 
 def composition(cfg: DictConfig, notes: Sequence[str]) -> Composition:
     """The run that Hydra composed; `notes` say what was left out."""
+    node = cfg.get("runtime")
+    if OmegaConf.is_dict(node) and "compile" in node and not OmegaConf.is_interpolation(node, "compile"):
+        node.compile = _COMPILE.get(node.compile, node.compile)
     settings, choices = plain(without_hydra(cfg), resolve=True), dict(cfg.hydra.runtime.choices)
     return Composition(settings, tuple(words_of(cfg)), choices, tuple(notes), cfg)
 
