@@ -94,7 +94,8 @@ def num_graphs() -> int:
 def _refusal(model: nn.Module, error: Exception) -> ConfigError:
     """What a compiler's error comes to, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "InvalidCxxCompiler" in lines[0] or "TritonMissing" in lines[0]:
+    lines = lines[lines[0].startswith("backend=") :] or [type(error).__name__]
+    if lines[0].startswith(("InvalidCxxCompiler", "TritonMissing")):
         text = "needs a C++ compiler, and on a GPU Triton too; this machine lacks one: apt install g++"
         return ConfigError.of("runtime.compile", f"{text}, or use off", "runtime.compile=off")
     reason = next((line for line in lines if "error:" in line), lines[0])
