@@ -143,7 +143,7 @@ def bf16_units(device: torch.device) -> list[str]:
     if device.type == "cuda":
         has_units = torch.cuda.get_device_capability(device)[0] >= 8
     elif device.type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
         return [flag for flag in BF16_FLAGS["cpu"] if capabilities.get(flag)]
     else:
         has_units = True

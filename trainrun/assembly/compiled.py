@@ -11,7 +11,7 @@ from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Batch, Position, TaskProtocol
 from trainrun.regularization.kinds import combine_batch_changes
-from trainrun.runtime.compiler import CompiledTask, compile_in_place, num_graphs
+from trainrun.runtime.compiler import CompiledTask, compile_in_place, forget_graphs, num_graphs
 from trainrun.runtime.machine import seeded
 from trainrun.task.lightning import Lightning
 from trainrun.terminal.lines import say
@@ -50,6 +50,7 @@ def compiled(parts: Parts, quiet: bool) -> Parts:
         raise ConfigError.of("runtime.compile", f"{text}; use model", "runtime.compile=model")
     if ranks.is_main_process() and not quiet:
         say(f"compiling the {mode}, some {_SECONDS} s")
+    forget_graphs()
     task = CompiledTask(parts.task, whole=mode == "step")
     for model in [state.model, *([average.started_copy] if average else [])]:
         compile_in_place(model)

@@ -84,8 +84,16 @@ def _shapes(inputs: Any) -> Iterator[torch.Size]:
             yield from _shapes(item)
 
 
+def forget_graphs() -> None:
+    """Start as a new process would: of a function torch keeps eight graphs, those of earlier runs too."""
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+
+
 def num_graphs() -> int:
-    """How many functions were compiled in this process."""
+    """How many functions were compiled since."""
     from torch._dynamo.utils import counters
 
     return counters["frames"]["ok"]
