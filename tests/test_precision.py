@@ -109,7 +109,7 @@ def test_auto_is_bf16_on_gpus_since_ampere(
         ("cpu", {"avx2": True}, "this device lacks avx512_bf16, amx_bf16, bf16"),
         ("cuda", 9, "this device has compute capability 8"),
         ("cuda", 7, "this device lacks compute capability 8"),
-        ("mps", None, "this device has an Apple GPU"),
+        ("mps", {}, "this device has an Apple GPU"),
     ],
 )
 def test_auto_says_which_flag_decided_or_is_missing(

@@ -12,16 +12,13 @@ from torch import Tensor
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Positive
 
-# What decides `auto`: by kind of device the flags of hardware with units for bf16, never a timing.
-# What was measured where a flag is set, as times of fp32 per CPU-second on one thread, torch 2.13:
-# avx512_bf16  products of 1024 x 1024 2.3, CNN 1.7, with channels_last 1.8, ResNet-18 1.9, MLP 1.07
-# amx_bf16     not measured; the same kernels of oneDNN, on units with more products a cycle
-# bf16         Arm's; not measured
-# GPUs         not measured; 16 times as many products a second by its maker (A100)
-# Without a flag bf16 is computed in float32 and rounded, which is slower than fp32.
+# The flags of hardware with units for bf16, which decide `auto`, never a timing; without one bf16 is rounded
+# float32, slower than fp32. Measured against fp32, per CPU-second on one thread, where a flag is set:
+# avx512_bf16: products of 1024 x 1024 2.3 times, CNN 1.7, ResNet-18 1.9, MLP 1.07. Not measured: amx_bf16,
+# with more products a cycle; bf16, Arm's; GPUs (Ampere's maker says 16 times) and Apple's.
 BF16_FLAGS: dict[str, tuple[str, ...]] = {
     "cpu": ("avx512_bf16", "amx_bf16", "bf16"),
-    "cuda": ("compute capability 8",),  # Ampere
+    "cuda": ("compute capability 8",),
     "mps": ("an Apple GPU",),
 }
 
@@ -140,17 +137,14 @@ def _round_products(yes: bool) -> None:
 
 def bf16_units(device: torch.device) -> list[str]:
     """Those flags of BF16_FLAGS that this hardware has; none where fp32 is faster."""
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
     if device.type == "cuda":
-        has_units = torch.cuda.get_device_capability(device)[0] >= 8
-    elif device.type == "cpu":
-        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
-        return [flag for flag in BF16_FLAGS["cpu"] if capabilities.get(flag)]
-    else:
-        has_units = True
-    return [*BF16_FLAGS.get(device.type, ())] if has_units else []
+        capabilities = {"compute capability 8": torch.cuda.get_device_capability(device)[0] >= 8}
+    flags = BF16_FLAGS.get(device.type, ())
+    return [flag for flag in flags if capabilities.get(flag) or device.type == "mps"]
 
 
 def why_auto(device: torch.device) -> str:
-    """Which flag decided, or which are missing: `this device has avx512_bf16`."""
+    """Which flags decided, or are missing: `this device has avx512_bf16`."""
     units = bf16_units(device)
     return f"this device {'has' if units else 'lacks'} {', '.join(units or BF16_FLAGS[device.type])}"

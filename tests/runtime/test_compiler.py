@@ -99,7 +99,7 @@ def test_its_other_attributes_are_those_of_the_task(graphs: list[int]) -> None:
             "InvalidCxxCompiler No working C++ compiler found",
             "needs a C.. compiler.*apt install g.., or use off",
         ),
-        ("TritonMissing Cannot find a working triton installation", "Triton too; this machine lacks one"),
+        ("TritonMissing Cannot find a working triton installation", "on a GPU Triton; one is missing"),
         (
             "CppCompileError C++ compile error\n x.cpp:1: error: no type y",
             "cannot compile Sequential: x.cpp:1: error: no type y;",

@@ -31,26 +31,16 @@ def claim(run_dir: str | None) -> tuple[Path, IO[str]]:
         raise FolderBusyError(f"run_dir: {run_dir} is a file") from None
     except OSError as error:
         raise StorageError(f"run_dir: cannot create {run_dir or ROOT}: {error.strerror}") from None
-    try:
-        refuse_used(path)  # of several that found it empty the first has it
-    except FolderBusyError:
+    if (path / "config.yaml").exists():  # of several that found it empty the first has it
         owner.close()
-        raise
+        raise _used(path)
     return path, owner
-
-
-def refuse_used(path: Path) -> None:
-    """Raise FolderBusyError where a folder is a run's already."""
-    if (path / "config.yaml").exists():
-        text = (
-            f"run_dir: {path} holds a run already; continue it with trainrun resume {shlex.quote(str(path))}"
-        )
-        raise FolderBusyError(f"{text}, or the same line with resume=auto, or name another folder")
 
 
 def _named(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
-    refuse_used(path)
+    if (path / "config.yaml").exists():
+        raise _used(path)
     begun = (".lock", ".hydra", signing.FILE)  # what a start that was killed leaves
     if any(entry.name not in begun and not entry.name.startswith(".tmp-") for entry in path.iterdir()):
         raise FolderBusyError(f"run_dir: {path} is not empty; name another folder")
@@ -65,6 +55,11 @@ def _stamped() -> Path:
             path.mkdir(parents=True)
             return path
     raise StorageError(f"run_dir: no free name beside {base}")
+
+
+def _used(path: Path) -> FolderBusyError:
+    text = f"run_dir: {path} holds a run already; continue it with trainrun resume {shlex.quote(str(path))}"
+    return FolderBusyError(f"{text}, or the same line with resume=auto, or name another folder")
 
 
 def find_run(run: str) -> Path:

@@ -1,26 +1,23 @@
 """torch.compile for training: the model's forward in place, or forward and loss as one.
 
-What was found with torch 2.13, and decided by it:
-
-- Seeding the generator before each forward pass stays outside the graphs, and breaks none.
-- Random numbers are drawn by torch's own kernels (`fallback_random`): inductor's come from another stream,
-  and are slower on a CPU. So a compiled run drops the same units as an uncompiled one.
-- Sizes are fixed in a graph (`dynamic=False`). With torch's default, or sizes marked as dynamic, several
-  graphs serve one size and those used last are tried first: a resumed run differed from one unbroken.
-  Batches of other shapes than their split's first, such as ragged last ones, run as written.
-- The optimizer stays out. Compiled AdamW takes as long as torch's fused kernel, and a learning rate that is
-  a float would be compiled into it anew at each step.
+Found with torch 2.13:
+- Seeding before each forward pass stays outside the graphs and breaks none. With `fallback_random` torch's
+  own kernels draw: as in an uncompiled run, and faster on a CPU than inductor's.
+- With dynamic sizes several graphs fit one batch, the last used is tried first, and a resumed run differs.
+  So sizes are fixed, and batches unlike their split's first, such as ragged last ones, run as written.
+- The optimizer stays out: compiled AdamW takes as long as the fused kernel, and learning rates are floats,
+  compiled anew at each change.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils import _pytree
 
 from trainrun.protocols import Batch, Outcome, TaskProtocol
 from trainrun.vocabulary.errors import ConfigError
@@ -29,18 +26,15 @@ _HOW: dict[str, Any] = {"dynamic": False, "options": {"fallback_random": True}}
 
 
 def uncompiled() -> AbstractContextManager[Any]:
-    """Within, compiled models run as they are written: for hooks, and shapes that are seldom met."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()  # nothing is compiled, and importing the compiler takes seconds
-    eager: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-    return eager
+    """Within, compiled models run as written: for hooks, and shapes that are seldom met."""
+    is_imported = "torch._dynamo" in sys.modules  # else nothing is compiled, and importing takes seconds
+    return torch.compiler.set_stance("force_eager") if is_imported else nullcontext()
 
 
 def compile_in_place(model: nn.Module) -> None:
-    """Compile the model's calls; its names and its state dict stay as they are, its copies uncompiled.
+    """Compile the model's calls; the names in its state dict stay, and its copies are uncompiled.
 
-    `nn.Module.compile` leaves an nn.Sequential uncompiled without a word: torch skips functions of its
-    own files. This one is not of them.
+    nn.Module.compile would leave an nn.Sequential as it is: torch skips functions of its own files.
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -53,9 +47,8 @@ class CompiledTask:
     """A task whose models are compiled; with `whole` its training forward, loss included, is one graph."""
 
     def __init__(self, task: TaskProtocol, whole: bool) -> None:
-        self._task = task
-        self._train = torch.compile(task.__call__, **_HOW) if whole else task
-        self._shapes: dict[str, list[torch.Size]] = {}  # of each split's first inputs
+        self._task, self._train = task, torch.compile(task.__call__, **_HOW) if whole else task
+        self._shapes: dict[str, list[Any]] = {}  # of each split's first inputs
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
@@ -64,48 +57,29 @@ class CompiledTask:
         """Raises ConfigError where the compiler fails."""
         from torch._dynamo.exc import TorchDynamoException
 
-        shapes = list(_shapes(batch.inputs))
+        shapes = [getattr(part, "shape", None) for part in _pytree.tree_leaves(batch.inputs)]
         if batch.number == 0:
             self._shapes.setdefault(batch.split, shapes)
         is_usual = shapes == self._shapes.get(batch.split)
         try:
             with nullcontext() if is_usual else uncompiled():
-                outcome: Outcome = (self._train if model.training else self._task)(model, batch)
-            return outcome
+                return (self._train if model.training else self._task)(model, batch)
         except TorchDynamoException as error:
-            raise _refusal(model, error) from error
+            raise ConfigError.of("runtime.compile", _reason(model, error), "runtime.compile=off") from error
 
 
-def _shapes(inputs: Any) -> Iterator[torch.Size]:
-    if isinstance(inputs, Tensor):
-        yield inputs.shape
-    elif isinstance(inputs, (Mapping, tuple, list)):
-        for item in inputs.values() if isinstance(inputs, Mapping) else inputs:
-            yield from _shapes(item)
-
-
-def forget_graphs() -> None:
-    """Start as a new process would: of a function torch keeps eight graphs, those of earlier runs too."""
+def fresh_counters() -> Any:
+    """Forget what earlier runs compiled, of which torch keeps eight graphs a function; returns its counts."""
     import torch._dynamo
 
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
+    return torch._dynamo.utils.counters["frames"]
 
 
-def num_graphs() -> int:
-    """How many functions were compiled since."""
-    from torch._dynamo.utils import counters
-
-    return counters["frames"]["ok"]
-
-
-def _refusal(model: nn.Module, error: Exception) -> ConfigError:
-    """What a compiler's error comes to, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = lines[lines[0].startswith("backend=") :] or [type(error).__name__]
+def _reason(model: nn.Module, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()[:8] not in ("", "backend=")]
     if lines[0].startswith(("InvalidCxxCompiler", "TritonMissing")):
-        text = "needs a C++ compiler, and on a GPU Triton too; this machine lacks one: apt install g++"
-        return ConfigError.of("runtime.compile", f"{text}, or use off", "runtime.compile=off")
+        return "needs a C++ compiler, and on a GPU Triton; one is missing here: apt install g++, or use off"
     reason = next((line for line in lines if "error:" in line), lines[0])
-    text = f"torch cannot compile {type(model).__name__}: {reason[:200]}; use off"
-    return ConfigError.of("runtime.compile", text, "runtime.compile=off")
+    return f"torch cannot compile {type(model).__name__}: {reason[:200]}; use off"

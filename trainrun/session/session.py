@@ -20,7 +20,7 @@ from trainrun.config.compose.composer import Composition, to_yaml
 from trainrun.logger.lines import describe_kept_weights as describe_final_weights
 from trainrun.loop.loop import Loop
 from trainrun.run import signing
-from trainrun.run.directory import ROOT, claim, refuse_used
+from trainrun.run.directory import ROOT, claim
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_errors
 from trainrun.run.history import history_of
 from trainrun.run.listing import num_bytes
@@ -77,12 +77,13 @@ class Result:
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
-    if run_dir is None and composition.settings["run_dir"]:
-        refuse_used(Path(composition.settings["run_dir"]).expanduser())  # compiling takes longer
+    requested_dir = composition.settings["run_dir"]
+    if not run_dir and (Path(requested_dir or ROOT).expanduser() / "config.yaml").exists():
+        claim(requested_dir)  # raises, before compiling takes its time
     parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
         return _assist(parts, options)
-    requested_dir, samples = composition.settings["run_dir"], _logged_samples(parts)
+    samples = _logged_samples(parts)
     raise_again()
     check_disk_space(parts, run_dir or Path(requested_dir or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(requested_dir)
