@@ -74,3 +74,31 @@ def test_without_a_compiler_the_reason_is_told_and_nothing_is_written(tmp_path: 
     assert "runtime.compile: needs a C++ compiler" in done.stderr and "Traceback" not in done.stderr
     assert "trainrun " in done.stderr and "runtime.compile=off" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+OWN = """
+from torch import nn
+
+class Lit(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    def training_step(self, batch, index):
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("model", "runtime.compile: has no effect: the task never calls the model itself; use off"),
+        ("step", "runtime.compile: step would compile anew at each step, whose number a LightningModule"),
+    ],
+)
+def test_a_module_whose_forward_is_not_what_trains_is_refused(
+    mode: str, message: str, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "lit.py").write_text(OWN)
+    words = ("model._target_=lit.Lit", "task=lightning", "monitor=val/loss", "run_dir=run")
+    assert message in command(*words, f"runtime.compile={mode}", code=2).err
+    assert not (tmp_path / "run").exists()
