@@ -19,8 +19,8 @@ from trainrun.vocabulary.errors import ConfigError
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
 
-# Measured with torch 2.13 on 2 busy cores: 24 s for an MLP, 48 for a CNN, 3 to 8 with torch's cache on disk.
-# A step on one thread, against the uncompiled: MLP (batch 64) 0.74 times as fast, CNN (batch 128) 0.87, in
+# Measured with torch 2.13 on 2 busy cores: 24 s for an MLP, 48 for a CNN, 4 to 10 with torch's cache on disk.
+# A step on one thread, against the uncompiled: MLP (batch 64) 0.7 times as fast, CNN (batch 128) 0.87, in
 # bf16 0.81; elsewhere 0.95, 1.13 (won back after 250 steps), ResNet-18 1.11 (after 75). GPUs: not measured;
 # airbench reports 1.16 to 1.24 on an A100, won back after some 20,000 of its steps of 8 ms.
 _SECONDS = 30

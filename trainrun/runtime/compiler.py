@@ -3,10 +3,10 @@
 Found with torch 2.13:
 - Seeding before each forward pass stays outside the graphs and breaks none. With `fallback_random` torch's
   own kernels draw: as in an uncompiled run, and faster on a CPU than inductor's.
-- With dynamic sizes several graphs fit one batch, the last used is tried first, and a resumed run differs.
-  So sizes are fixed, and batches unlike their split's first, such as ragged last ones, run as written.
-- The optimizer stays out: compiled AdamW takes as long as the fused kernel, and learning rates are floats,
-  compiled anew at each change.
+- Graphs of dynamic sizes have guards such as 16 <= N <= 64: two may fit one batch, and which one serves it
+  would depend on what ran before. So sizes are fixed, and batches unlike their split's first run as written.
+- The optimizer stays out: compiled AdamW was no faster than the fused kernel, and a learning rate that is a
+  float is compiled anew as it changes, by torch's manual.
 """
 
 from __future__ import annotations
