@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -99,6 +100,24 @@ def test_auto_is_bf16_on_gpus_since_ampere(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert precision.auto(torch.device("cuda")).name == name
+
+
+@pytest.mark.parametrize(
+    ("device", "capabilities", "reason"),
+    [
+        ("cpu", {"avx512_bf16": True, "amx_bf16": True}, "this device has avx512_bf16, amx_bf16"),
+        ("cpu", {"avx2": True}, "this device lacks avx512_bf16, amx_bf16, bf16"),
+        ("cuda", 9, "this device has compute capability 8"),
+        ("cuda", 7, "this device lacks compute capability 8"),
+        ("mps", {}, "this device has an Apple GPU"),
+    ],
+)
+def test_auto_says_which_flag_decided_or_is_missing(
+    monkeypatch: pytest.MonkeyPatch, device: str, capabilities: Any, reason: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (capabilities, 0))
+    assert precision.why_auto(torch.device(device)) == reason
 
 
 # ---- loss scaling

@@ -235,7 +235,7 @@ def test_the_plan_says_where_a_models_parameters_lie() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_bf16_that_will_be_slow_says_so(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "has_bf16_units", lambda device: fast)
+    monkeypatch.setattr(plan, "bf16_units", lambda device: ["avx512_bf16"] * fast)
     assert ("slow here" in dict(built("precision=bf16").plan)["compute"]) is not fast
     assert "slow here" not in dict(built("precision=fp32").plan)["compute"]
 

@@ -79,6 +79,7 @@ def test_what_has_a_meaning_is_taken(words: tuple[str, ...]) -> None:
         ((GAN, "task=classification"), r"task: gan, its model and its step .*\[experiment=gan\]"),
         (("model=gan",), r"task: gan, its model and its step .*\[experiment=gan\]"),
         (("task=gan",), r"task: gan, its model and its step .*\[experiment=gan\]"),
+        ((GAN, "runtime.compile=model"), "runtime.compile: compiles one forward"),
         ((GAN, "loss=focal"), "loss: has no effect with task=gan"),
     ],
 )

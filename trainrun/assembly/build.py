@@ -173,7 +173,6 @@ def build(
     groups = parameters.groups(model, param_configs, rates.lr)
     optimizer = own[0] if own else optimizer_over(make, model, groups, rates.lr)
     weight_average = _averager(make, regularizers, optimizer, model)
-    runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
     total = pace.total_steps or FAR
     state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)

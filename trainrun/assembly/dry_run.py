@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -97,7 +96,7 @@ def _try_once(parts: Parts, squashes: _Squashes) -> None:
     batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), seed)))
     for change in combine_batch_changes(parts.regularizers.values()):
         change.change_batch(batch, data.info, torch.Generator())
-    with nullcontext() if parts.runtime.compile else squashes:  # it would be compiled, too
+    with squashes:
         misfit = _misfit(parts, batch)
     if misfit:
         raise ConfigError.of("model", misfit[0]) from misfit[1]

@@ -12,12 +12,13 @@ from torch import nn
 
 from trainrun.assembly import costs
 from trainrun.assembly.cautions import cautions
+from trainrun.assembly.compiled import compile_cost
 from trainrun.assembly.factory import option_of
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
 from trainrun.parameters.lora import is_adapter
-from trainrun.precision import has_bf16_units
+from trainrun.precision import bf16_units, why_auto
 from trainrun.protocols import DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.kinds import Stopper
@@ -53,6 +54,7 @@ def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
         *_frozen(parts),
         *_techniques(parts),
         ("compute", _compute(parts)),
+        *compile_cost(parts),
         ("memory", costs.memory(parts.settings, parts.state)),
         ("saves", costs.checkpoints(parts.settings, parts.state)),
         ("monitor", str(parts.monitor or _UNMONITORED)),
@@ -257,8 +259,10 @@ def _compute(parts: Parts) -> str:
     if workers and parts.info.in_memory:
         loading = ", no loader processes: the data are in memory"
     precision = state.precision.name
-    if precision == "bf16" and not has_bf16_units(runtime.device):
-        precision += " (slow here: this hardware has no units for it)"
+    if parts.settings["precision"]["_target_"] == "trainrun.precision.auto":
+        precision += f" (auto: {why_auto(runtime.device)})"
+    elif precision == "bf16" and not bf16_units(runtime.device):
+        precision += f" (slow here: {why_auto(runtime.device)})"
     if batch_spec.num_ranks == 1:
         return f"{runtime.device}, {precision}, {threads}{loading}"
     where = f"{batch_spec.num_ranks} ranks on {runtime.device.type}, each with {threads}"

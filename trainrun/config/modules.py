@@ -48,6 +48,9 @@ def problems_of_gan(s: Mapping[str, Any], explicit: Collection[str]) -> Iterator
         yield Problem("optimizer", "must be per_module with generator and discriminator: trainrun show gan")
     if _target(s, "precision").endswith(".fp16"):
         yield Problem("precision", "fp16's loss scale cannot serve two losses", "precision=bf16")
+    if s["runtime"].get("compile") != "off":
+        text = "compiles one forward, and a step of two networks has several; leave it out"
+        yield Problem("runtime.compile", text, "runtime.compile=off")
     if s["parameters"].get("unfreeze_at") is not None:
         yield Problem("parameters.unfreeze_at", "has no place in a step of two networks; leave it out")
     for name in {*(s["regularization"] or ())} - {"ema", "early_stopping"}:

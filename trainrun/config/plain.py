@@ -20,6 +20,9 @@ from trainrun.config.tree import value_at
 
 MISSING = "??? "  # `???` of a user's file; OmegaConf's own would leave what another file says
 
+# YAML reads `off` without quotes as false; and false and true were the choices of runs before.
+COMPILE: dict[Any, str] = {False: "off", True: "model"}
+
 _KEY = re.compile(r"(?!(hydra|sweep|experiment|task)\b)[a-z]\w*(\.[a-z]\w*)*(?<!_target_)", re.ASCII)
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?(e-?\d{1,3})?", re.IGNORECASE | re.ASCII)
 _TEXT = re.compile(
@@ -102,6 +105,8 @@ def compose_plain(words: Sequence[str]) -> PlainRun | None:
     for word in overrides:
         if word.key not in options:
             _merge(tree, _value(word.value or ""), word.key)
+    mode = tree["runtime"]["compile"]
+    tree["runtime"]["compile"] = COMPILE.get(mode, mode)
     return PlainRun(_resolved(tree, tree), tuple(words), choices, tree)
 
 

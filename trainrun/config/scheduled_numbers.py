@@ -62,8 +62,9 @@ def _misfit_key(s: Settings, key: str) -> str | None:
         return "is 0, so that no parameter would decay; set optimizer.weight_decay to where it starts"
     if key.startswith("optimizer.betas.") and s["optimizer"]["_target_"].endswith(".schedule_free_adamw"):
         return "cannot change: schedule_free's points lie apart by it"
-    if key in DROPOUT and s["runtime"].get("compile"):
-        return "would be compiled anew at each step; use runtime.compile=false"
+    compiled = {"model": DROPOUT, "step": (*DROPOUT, "loss.")}.get(s["runtime"].get("compile"), ())
+    if key.startswith(compiled):
+        return "would be compiled anew at each step; use runtime.compile=off"
     return None
 
 

@@ -15,6 +15,7 @@ from trainrun import ranks
 from trainrun.data.samples import describe_error
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Shard, TaskProtocol
+from trainrun.runtime.compiler import uncompiled
 from trainrun.runtime.machine import is_out_of_memory, seed_forward, seeded
 from trainrun.task.metrics import mean_loss
 from trainrun.task.own_metrics import TAKEN, curves
@@ -139,7 +140,7 @@ def sample_text(model: nn.Module, task: TaskProtocol, precision: Precision) -> s
     if write is None or not ranks.is_main_process():
         return ""
     seed_forward(0, 0, precision.device)
-    with evaluation_mode(model), torch.inference_mode(), precision.autocast():
+    with evaluation_mode(model), torch.inference_mode(), precision.autocast(), uncompiled():
         return str(write(model))
 
 

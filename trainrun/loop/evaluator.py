@@ -19,6 +19,7 @@ from trainrun.loop.probes import Probe
 from trainrun.loop.windows import Windows
 from trainrun.protocols import DataInfo, TaskProtocol
 from trainrun.regularization.penalty import near_zero
+from trainrun.runtime.compiler import uncompiled
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals
 from trainrun.task.metrics import Totals
@@ -82,7 +83,7 @@ class Evaluator:
         """Evaluate the validation split and act on the monitored metric."""
         began = time.perf_counter()
         if state.weight_average is not None:
-            with self.signals.interruptible():
+            with self.signals.interruptible(), uncompiled():
                 batches, autocast = self.windows.first_epoch(), state.precision.autocast
                 state.weight_average.update_bn(batches, autocast, state.model)
         event = self.evaluate(state, last_weights(state), "val")

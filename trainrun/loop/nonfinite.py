@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainrun import ranks
 from trainrun.protocols import Batch, NonFiniteReport, Outcome, Window
+from trainrun.runtime.compiler import uncompiled
 
 
 def locate_nonfinite(
@@ -24,7 +25,7 @@ def locate_nonfinite(
     inside it. The model's gradients are those of the step, its weights are as before it.
     """
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    with torch.no_grad():
+    with torch.no_grad(), uncompiled():  # compiled models call no hooks
         mine = next(_suspects(model, window, forward), None)
         for buffer, value in buffers:
             buffer.copy_(value)

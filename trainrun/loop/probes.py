@@ -15,6 +15,7 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.data.samples import describe_error
 from trainrun.loop.probe_results import ProbeResults
 from trainrun.protocols import Batch, Data
+from trainrun.runtime.compiler import uncompiled
 from trainrun.runtime.machine import seeded
 from trainrun.vocabulary.errors import TrainrunError
 from trainrun.vocabulary.events import Probed
@@ -96,7 +97,7 @@ def sandbox(models: Sequence[nn.Module], seed: int) -> Iterator[None]:
     parameters = [(p, p.grad, p.requires_grad) for model in models for p in model.parameters()]
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        with torch.random.fork_rng(gpus), seeded(seed), torch.no_grad():
+        with torch.random.fork_rng(gpus), seeded(seed), torch.no_grad(), uncompiled():
             for model in models:
                 model.eval()
             for parameter, _, _ in parameters:

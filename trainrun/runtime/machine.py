@@ -1,4 +1,4 @@
-"""The machine: device, threads, seeds, determinism, compilation and the memory allocator."""
+"""The machine: device, threads, seeds, determinism and the memory allocator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Runtime:
     device: torch.device
     threads: int | None
     deterministic: bool
-    compile: bool
+    compile: Literal["off", "model", "step"]
     channels_last: bool
     sync_batch_norm: bool
     profile: int | None  # steps to trace
@@ -72,17 +72,12 @@ class Runtime:
     def _can_sync(self) -> bool:
         return ranks.size() > 1 and self.device.type == "cuda"
 
-    def optimize(self, model: nn.Module) -> None:
-        """Compile in place, so that names in the state dict stay as they are."""
-        if self.compile:
-            model.compile()
-
 
 def runtime(
     device: Literal["auto", "cpu", "cuda", "mps"] | str,
     threads: Count | None,
     deterministic: bool,
-    compile: bool,
+    compile: Literal["off", "model", "step"],
     channels_last: bool,
     sync_batch_norm: bool,
     profile: Count | None,
@@ -96,7 +91,7 @@ def runtime(
     `preemption_signal` auto is USR2 in a Slurm job, none elsewhere. `time_limit` is by the clock: 90min.
 
     `trust` names packages that stored runs may import beyond torch's own; it is read where a
-    config is resolved, and has no effect here.
+    config is resolved, and has no effect here. `compile` is done when training starts: runtime/compiler.py.
     """
     chosen = _device(device) if ranks.size() == 1 else _device_of_rank(device)
     torch.set_num_threads(threads or cores())

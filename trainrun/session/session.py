@@ -12,6 +12,7 @@ from typing import Any
 
 from trainrun import ranks
 from trainrun.assembly.build import Parts
+from trainrun.assembly.compiled import compiled
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
@@ -77,9 +78,13 @@ class Result:
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
+    requested_dir = composition.settings["run_dir"]
+    if not run_dir and (Path(requested_dir or ROOT).expanduser() / "config.yaml").exists():
+        claim(requested_dir)  # raises, before compiling takes its time
+    parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
         return _assist(parts, options)
-    requested_dir, samples = composition.settings["run_dir"], _logged_samples(parts)
+    samples = _logged_samples(parts)
     raise_again()
     check_disk_space(parts, run_dir or Path(requested_dir or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(requested_dir)
@@ -101,6 +106,7 @@ def continue_run(parts: Parts, run_dir: Path, storable: Mapping[str, Any], optio
     What `options` change becomes the run's once this process holds the folder's lock.
     """
     parts.runtime.require_sync()
+    parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
         return _assist(parts, options)
     raise_again()

@@ -19,6 +19,7 @@ _LEFT_OUT = {
     *("data.num_workers", "data.eval_batch_size", "runtime.device", "runtime.threads", "runtime.trust"),
     *("runtime.preemption_signal", "runtime.time_limit"),
 }
+_COMPILED_BEFORE = {"off": False, "model": True}  # as sweeps of the version before know their jobs
 # Published data: their name says what they are, wherever their files lie.
 _PUBLISHED = ("trainrun.data.idx.", "trainrun.data.cifar.", "trainrun.data.svhn.")
 _DIGITS = 10  # hexadecimal: of ten thousand jobs any two clash with a chance of 5e-5
@@ -31,6 +32,8 @@ def identity(settings: Mapping[str, Any]) -> str:
         out |= {"data.root", "data.download"}
     body = with_first_names(_clean(settings, "", out))
     body["init_from"] = _source(settings.get("init_from"))
+    if (body.get("runtime") or {}).get("compile") in _COMPILED_BEFORE:
+        body["runtime"]["compile"] = _COMPILED_BEFORE[body["runtime"]["compile"]]
     # Regularisers are applied in their order; that of other settings does not count.
     body["regularization"] = [[name, node] for name, node in (body.get("regularization") or {}).items()]
     return digest(body)

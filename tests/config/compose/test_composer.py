@@ -15,7 +15,13 @@ import pytest
 import yaml
 
 from trainrun.config.check import check, problems_of
-from trainrun.config.compose.composer import Composer, parse_arguments, store_experiment, to_yaml
+from trainrun.config.compose.composer import (
+    Composer,
+    experiment_files,
+    parse_arguments,
+    store_experiment,
+    to_yaml,
+)
 from trainrun.config.paths import CONF, groups, roots
 from trainrun.vocabulary.errors import ConfigError
 
@@ -230,3 +236,18 @@ def test_a_jobs_folder_is_its_key_though_it_may_look_like_a_number(folder: Path)
     seeds: dict[str, Any] = {}
     space.launch(jobs, lambda job, place: seeds.update({place.name: job.settings["seed"]}), Path("sweep"), {})
     assert seeds == {"8803849e50": 0, "0012345678": 1, "abcdef0123": 2}
+
+
+@pytest.mark.parametrize(("written", "meant"), [("off", "off"), ("true", "model"), ("step", "step")])
+def test_compile_may_be_the_truth_value_that_yaml_or_an_older_run_has(
+    written: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """YAML reads off without quotes as false."""
+    monkeypatch.chdir(tmp_path)
+    Path("e.yaml").write_text(f"# @package _global_\nruntime:\n  compile: {written}\n")
+    job = Composer().compose(experiment_files(["e.yaml"]))
+    assert job.settings["runtime"]["compile"] == job.storable["runtime"]["compile"] == meant
+    stored = {**job.storable, "runtime": {**job.storable["runtime"], "compile": meant != "off"}}
+    if meant != "step":
+        again = Composer().compose_stored(stored, [], tmp_path)
+        assert again.settings["runtime"]["compile"] == meant and problems_of(again) == []

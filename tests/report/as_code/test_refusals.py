@@ -35,7 +35,7 @@ def refused(*words: str) -> list[str]:
         "loop.clip.agc=0.01",
         "loss.class_weights=balanced",
         "parameters.layer_decay=0.5",
-        "runtime.compile=True",
+        "runtime.compile=model",
         "checkpoint.keep_best=0",
         "budget=90s",
     ],

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.precedence import words_of
 from trainrun.config.paths import CONF, groups
-from trainrun.config.plain import PlainRun
+from trainrun.config.plain import COMPILE, PlainRun
 from trainrun.config.stored import storable, with_format
 
 
@@ -52,6 +52,9 @@ class Composition(PlainRun):
 
 def composition(cfg: DictConfig, notes: Sequence[str]) -> Composition:
     """The run that Hydra composed; `notes` say what was left out."""
+    node = cfg.get("runtime")
+    if OmegaConf.is_dict(node) and "compile" in node and not OmegaConf.is_interpolation(node, "compile"):
+        node.compile = COMPILE.get(node.compile, node.compile)
     own, choices = without_hydra(cfg), dict(cfg.hydra.runtime.choices)
     return Composition(plain(own, resolve=True), tuple(words_of(cfg)), choices, plain(own), tuple(notes), cfg)
 
