@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainrun.augment.draws import Draws
-from trainrun.augment.operations import NUM_SIGNED, NUMBERS, operate, strengths
+from trainrun.augment.operations import NUM_SIGNED, NUMBERS, operate, parameters, strengths
 from trainrun.augment.pictures import Colored
 from trainrun.protocols import DataInfo
 from trainrun.runtime.vision import import_torchvision
@@ -20,12 +20,22 @@ class _Policy(Colored):
     """Applies operations of `table`, (operations, levels) strengths, after crop and flip."""
 
     table: Tensor
+    rows: Tensor  # parameters of each operation, sign and level
+
+    def prepare(self, table: Tensor, info: DataInfo) -> None:
+        """Work out once what an operation needs, for each that can be drawn."""
+        self.table = table
+        number = torch.arange(len(table))[:, None, None]
+        negative = torch.where(number < NUM_SIGNED, -table[:, None], table[:, None])
+        strength = torch.cat([table[:, None], negative], 1)  # (operations, 2, levels)
+        number = number.expand_as(strength).flatten()
+        self.rows = parameters(number, strength.flatten(), *info.input_shape[1:])
 
     def apply(self, x: Tensor, operation: Tensor, level: Tensor, negative: Tensor) -> Tensor:
         """Apply one operation to each sample, all (N,); `negative` counts where a strength has a sign."""
-        self.table = self.table.to(x.device)
-        strength = self.table[operation, level]
-        return operate(x, operation, torch.where(negative & (operation < NUM_SIGNED), -strength, strength))
+        self.rows = self.rows.to(x.device)
+        places = (2 * operation + negative) * self.table.shape[1] + level
+        return operate(x, self.rows.index_select(0, places))
 
 
 class AutoAugment(_Policy):
@@ -42,7 +52,7 @@ class AutoAugment(_Policy):
         pairs = transforms.AutoAugment(transforms.AutoAugmentPolicy(policy)).policies
         rows = [[(NUMBERS[name], p, level or 0) for name, p, level in pair] for pair in pairs]
         self.pairs = torch.tensor(rows, dtype=torch.float64)  # (pairs, 2, 3): operation, probability, level
-        self.table = _narrow(10, info)
+        self.prepare(_narrow(10, info), info)
 
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
         self.pairs = self.pairs.to(x.device)
@@ -64,7 +74,8 @@ class RandAugment(_Policy):
         if levels < 2 or magnitude >= levels:
             text = f"must be smaller than augment.levels={levels}, of which there are at least 2"
             raise ConfigError.of("augment.magnitude", f"{text}, got {magnitude}")
-        self.num_ops, self.magnitude, self.table = num_ops, magnitude, _narrow(levels, info)
+        self.num_ops, self.magnitude = num_ops, magnitude
+        self.prepare(_narrow(levels, info), info)
 
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
         for _ in range(self.num_ops):
@@ -81,7 +92,8 @@ class TrivialAugment(_Policy):
         super().__init__(shift, flip, info)
         if levels < 2:
             raise ConfigError.of("augment.levels", f"must be at least 2, got {levels}")
-        self.table = strengths(levels, slant=0.99, right=32, down=32, turn=135, factor=0.99, bits=6)
+        table = strengths(levels, slant=0.99, right=32, down=32, turn=135, factor=0.99, bits=6)
+        self.prepare(table, info)
 
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
         level = draws.integers(self.table.shape[1])

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from trainrun.augment import color
+from trainrun.augment.choose import Groups
 from trainrun.augment.draws import Draws
-from trainrun.augment.geometry import affine, warp
-from trainrun.augment.operations import choose
+from trainrun.augment.geometry import affine, in_halves, warp
 from trainrun.augment.pictures import Colored
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError
@@ -42,18 +42,34 @@ class Standard(Colored):
         if hue > 0.5:
             raise ConfigError.of("augment.hue", f"must be at most 0.5, half the circle, got {hue}")
         self.degrees, self.zoom, self.shear = degrees, zoom, shear
-        self.factors, self.hue = (brightness, contrast, saturation), hue
+        self.amounts, self.hue = (brightness, contrast, saturation), hue
+        self.num_blends = sum(map(bool, self.amounts))
+        self.still = torch.tensor([2.0 * (not most) for most in self.amounts])  # drawn behind the others
 
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
         degrees = draws.between(-self.degrees, self.degrees)
         zoom, shear = draws.between(self.zoom[0], self.zoom[1]), draws.between(-self.shear, self.shear, 2)
-        shear[:, 1] = 0  # along x alone, as torchvision's one number
-        still = torch.zeros_like(zoom)
-        x = warp(x, affine(degrees, still, still, zoom, shear), "bilinear")
-        strengths = [draws.between(max(0.0, 1 - amount), 1 + amount) for amount in self.factors]
-        strengths.append(draws.between(-self.hue, self.hue))
-        changes = (color.brightness, color.contrast, color.saturation, color.hue)
-        order = draws.uniform(len(changes)).argsort(1)
-        for turn in order.unbind(1):
-            x = choose(x, turn, list(zip(changes, strengths, strict=True)))
-        return x
+        if self.degrees or self.shear or self.zoom != [1, 1]:
+            # Slanted along x alone, as by torchvision's one number.
+            matrix = in_halves(affine(degrees, zoom, shear[:, 0]), *x.shape[2:])
+            x = warp(x, matrix, "bilinear")
+        return self.jitter(x, draws)
+
+    def jitter(self, x: Tensor, draws: Draws) -> Tensor:
+        """Change the colours of x, in random order; what has the amount 0 costs nothing."""
+        factor = torch.stack([draws.between(max(0.0, 1 - most), 1 + most) for most in self.amounts], 1)
+        turn, places = draws.between(-self.hue, self.hue), draws.uniform(4)
+        self.still = self.still.to(x.device)
+        order = (places[:, :3] + self.still).argsort(1)
+        factor = factor.gather(1, order)
+        own, even = ((1 - factor) * (order == k) for k in (2, 1))  # saturation and contrast
+        blends = [factor, own, even]
+        if self.hue:  # samples whose hue turns as early lie side by side
+            before = Groups((places[:, :3] <= places[:, 3:]).sum(1), 4)
+            x, turn, *blends = map(before.sort, (x, turn, *blends))
+        for k in range(4):
+            if self.hue:
+                x = before.change(x, k, color.hue, turn)
+            if k < self.num_blends:
+                x = color.blend(x, *(share[:, k] for share in blends))
+        return before.restore(x) if self.hue else x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,9 @@ class Holdout:
     num_folds: int
 
 
+Gather = Callable[[Tensor, Position], Batch]  # indices and the position after them
+
+
 class IndexedData:
     """Data whose batches are gathered by index on the device that trains, ordered by `data/order.py`."""
 
@@ -47,10 +50,15 @@ class IndexedData:
         self.order = sampler
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        return self._batches(self._gather, position, batch_spec, seed)
+
+    def _batches(
+        self, gather: Gather, position: Position, batch_spec: BatchSpec, seed: int
+    ) -> Iterator[Batch]:
         while True:
             order = self.order(self.splits["train"], seed, position.epoch)
             for indices, after in micro_batches(order.to(self.device), position, batch_spec):
-                yield self._gather(indices, after).weighed(self.weights, self.device)
+                yield gather(indices, after).weighed(self.weights, self.device)
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -112,9 +120,17 @@ class InMemoryData(IndexedData):
         batches = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
         return Samples(map(self.scaled, batches))
 
+    def stored_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        """What `train_batches` gives, but for `standardized`."""
+        return self._batches(self._stored, position, batch_spec, seed)
+
     def scaled(self, batch: Batch) -> Batch:
         """A batch of copies of stored values as the model sees them; changes them in place."""
-        return replace(batch, inputs=batch.inputs.to(torch.float32).sub_(self.shift).mul_(self.scale))
+        return replace(batch, inputs=self.standardized(batch.inputs))
+
+    def standardized(self, inputs: Tensor) -> Tensor:
+        """Copies of stored inputs as the model sees them; changes them in place."""
+        return inputs.to(torch.float32).sub_(self.shift).mul_(self.scale)
 
     def _scale_pixels(self) -> None:
         """Black and white as the model sees them."""
@@ -124,8 +140,11 @@ class InMemoryData(IndexedData):
             self.info.pixels.white = ((high - self.shift) * self.scale)[0]
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
+        return self.scaled(self._stored(indices, after))
+
+    def _stored(self, indices: Tensor, after: Position) -> Batch:
         targets = self.targets.index_select(0, indices)
-        return self.scaled(Batch(self.inputs.index_select(0, indices), targets, indices, after))
+        return Batch(self.inputs.index_select(0, indices), targets, indices, after)
 
 
 def resident(

@@ -1,0 +1,46 @@
+"""Change each sample of a batch in a way of its own: no loop over samples, and no GPU that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Change = Callable[..., Tensor]  # of inputs (N, ...) and arguments (N, ...) of each; it may work in place
+
+
+class Groups:
+    """Samples by a number of each. On the host those of one number lie side by side, between `sort` and `restore`."""
+
+    def __init__(self, number: Tensor, count: int) -> None:
+        self.number, self.is_host = number, number.device.type == "cpu"
+        if self.is_host:
+            self.order = number.argsort()
+            self.ends = torch.bincount(number, minlength=count).cumsum(0).tolist()
+
+    def sort(self, x: Tensor) -> Tensor:
+        return x.index_select(0, self.order) if self.is_host else x
+
+    def restore(self, x: Tensor) -> Tensor:
+        return x.index_select(0, self.order.argsort()) if self.is_host else x
+
+    def change(self, x: Tensor, k: int, change: Change, *arguments: Tensor) -> Tensor:
+        """Change the samples of number k of x, on the host in place."""
+        if not self.is_host:  # compute all: asking a GPU how many there are would make it wait
+            chosen = (self.number == k).view(-1, *[1] * (x.ndim - 1))
+            return torch.where(chosen, change(x.clone(), *arguments), x)
+        start, end = self.ends[k - 1] if k else 0, self.ends[k]
+        if start < end:
+            part = x[start:end]
+            part.copy_(change(part, *(argument[start:end] for argument in arguments)))
+        return x
+
+
+def choose(x: Tensor, number: Tensor, changes: Sequence[Change], *arguments: Tensor) -> Tensor:
+    """Change sample i of x by `changes[number[i]]`, or not at all where there is none."""
+    groups = Groups(number, len(changes))
+    x, *arguments = map(groups.sort, (x, *arguments))
+    for k, change in enumerate(changes):
+        x = groups.change(x, k, change, *arguments)
+    return groups.restore(x)
