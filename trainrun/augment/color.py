@@ -13,15 +13,15 @@ _FINE = float(1 << 24)  # steps from black to white: sums of whole numbers are t
 _GREY = (0.2989, 0.587, 0.114)  # of red, green and blue, ITU-R 601
 
 
-def blend(x: Tensor, factor: Tensor, own: Tensor, even: Tensor) -> Tensor:
-    """`factor` of x, `own` of its grey and `even` of its mean grey, all (N,), in place.
+def blend(x: Tensor, share: Tensor, own: Tensor, even: Tensor) -> Tensor:
+    """Blend x in place with `share` of another picture: `own` of its grey and `even` of its mean grey.
 
-    With 1 - factor of the own grey this is saturation, of the mean contrast, of neither brightness.
+    All are (N,). Of the own grey this is saturation by 1 - share, of the mean contrast, of black brightness.
     """
-    grey = _grey(x).mul_(_FINE).round_()
-    mean = (grey.sum((1, 2, 3), dtype=torch.float64) / (x[0, 0].numel() * _FINE)).float()
+    grey = _grey(x, _FINE).round_()
+    mean = grey.sum((1, 2, 3), dtype=torch.float64).div_(x[0, 0].numel() * _FINE).float()
     other = grey.mul_(_spread(own / _FINE)).add_(_spread(mean * even))
-    return x.mul_(_spread(factor)).add_(other).clamp_(0, 1)
+    return x.lerp_(other, _spread(share)).clamp_(0, 1)
 
 
 def sharpness(x: Tensor, factor: Tensor) -> Tensor:
@@ -48,11 +48,13 @@ def hue(x: Tensor, turn: Tensor) -> Tensor:
     red, green, blue = x.split(1, 1)
     # In sixths of the circle from red, -3 to 3: by size linear in the channels, by side green's or blue's.
     size = (green + blue).sub_(red).sub_(low).div_(span.clamp(min=1e-9)).add_(1)
-    angle = torch.copysign(size, green - blue).add_(_spread(6 * turn))
-    apart = angle - torch.arange(0, 6, 2, device=x.device).view(-1, 1, 1)
-    apart = apart.abs_().sub_(3).abs_().sub_(3).abs_()  # of each channel's own hue, 0 to 3
-    # Up to 1 a channel is the highest, from 2 on the lowest.
-    return torch.sub(high + span, apart.clamp_(1, 2).mul_(span), out=apart)
+    angle = size.copysign_(green - blue)
+    centres = (
+        torch.arange(0, 6, 2, device=x.device) - 6 * turn[:, None]
+    )  # of red, green and blue, turned back
+    apart = angle - ((centres + 3) % 6 - 3)[:, :, None, None]  # up to 1 or from 5 on: the highest channel
+    middle = apart.abs_().sub_(3).abs_().clamp_(1, 2)
+    return middle.mul_(span).add_(high.sub_(span, alpha=2))
 
 
 def posterize(x: Tensor, bits: Tensor) -> Tensor:
@@ -96,12 +98,12 @@ def _spread(values: Tensor) -> Tensor:
     return values[:, None, None, None]
 
 
-def _grey(x: Tensor) -> Tensor:
-    """(N, 1, H, W), a copy."""
+def _grey(x: Tensor, white: float) -> Tensor:
+    """(N, 1, H, W) from 0 to `white`."""
     if x.shape[1] == 1:
-        return x.clone()
-    red, green, blue = (share * part for share, part in zip(_GREY, x.split(1, 1), strict=True))
-    return red.add_(green).add_(blue)
+        return x * white
+    (red, green, blue), shares = x.split(1, 1), [share * white for share in _GREY]
+    return (red * shares[0]).add_(green, alpha=shares[1]).add_(blue, alpha=shares[2])
 
 
 def _bytes(x: Tensor) -> Tensor:

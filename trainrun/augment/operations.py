@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from trainrun.augment import color
-from trainrun.augment.choose import Change, choose
 from trainrun.augment.geometry import in_halves, warp
+from trainrun.augment.groups import GroupChange, Groups
 
 NAMES = (
     *("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
@@ -42,7 +44,8 @@ def parameters(operation: Tensor, strength: Tensor, height: int, width: int) -> 
     # The first five are one change, a map; the next three another, a blend of three numbers.
     change = (operation - NUMBERS["Rotate"]).clamp(min=0) - (operation - NUMBERS["Brightness"]).clamp(0, 2)
     is_factor = (operation >= NUMBERS["Brightness"]) & (operation <= NUMBERS["Sharpness"])
-    numbers = [is_factor + strength.double() - of("Solarize") * (254 / 255), -of("Color"), -of("Contrast")]
+    first = torch.where(is_factor, -1, torch.where(operation == NUMBERS["Solarize"], 1 / 255, 1)) * strength
+    numbers = [first, operation == NUMBERS["Color"], operation == NUMBERS["Contrast"]]
     slant_x, slant_y, right, down, turn = (of(name) for name in NAMES[:5])
     sin, cos = turn.deg2rad().sin(), turn.deg2rad().cos()
     # From the centre; a slant leaves the upper left corner where it is.
@@ -52,10 +55,10 @@ def parameters(operation: Tensor, strength: Tensor, height: int, width: int) -> 
     return torch.cat([torch.stack([change, *numbers], 1).float(), matrix.flatten(1)], 1)
 
 
-_CHANGES: tuple[Change, ...] = (
+_CHANGES: tuple[GroupChange, ...] = (
     lambda x, row: warp(x, row[:, 4:].view(-1, 2, 3), "nearest"),
     lambda x, row: color.blend(x, *row[:, 1:4].unbind(1)),
-    lambda x, row: color.sharpness(x, row[:, 1]),
+    lambda x, row: color.sharpness(x, 1 - row[:, 1]),
     lambda x, row: color.posterize(x, row[:, 1]),
     lambda x, row: color.solarize(x, row[:, 1]),
     lambda x, row: color.autocontrast(x),
@@ -64,6 +67,13 @@ _CHANGES: tuple[Change, ...] = (
 )
 
 
-def operate(x: Tensor, rows: Tensor) -> Tensor:
-    """x (N, C, H, W) from 0 to 1, each sample under the operation of its row of `parameters`."""
-    return choose(x, rows[:, 0].long(), _CHANGES, rows)
+def operate(x: Tensor, turns: Iterable[Tensor]) -> Tensor:
+    """x (N, C, H, W) from 0 to 1, each sample under its operation of each turn: rows of `parameters`."""
+    samples = torch.arange(len(x), device=x.device)  # which lies where
+    for rows in turns:
+        rows = rows.index_select(0, samples)
+        groups = Groups(rows[:, 0].long(), len(_CHANGES))
+        x, rows, samples = map(groups.sort, (x, rows, samples))
+        for k, change in enumerate(_CHANGES):
+            x = groups.change(x, k, change, rows)
+    return x.index_select(0, samples.argsort())

@@ -70,9 +70,18 @@ class Colored(CropFlip, ABC):
             raise ConfigError.of("augment", text, "augment=crop_flip")
         self.range: PixelRange = info.pixels
 
+    def of_stored(self, x: Tensor, data: Stored, draws: Draws) -> Tensor:
+        if x.dtype != torch.uint8:
+            return super().of_stored(x, data, draws)
+        x = self.crop(x, x.new_zeros(()), draws).to(torch.float32)
+        return self._colored(x.div_(data.stored_white), draws)
+
     def change(self, x: Tensor, draws: Draws) -> Tensor:
         black, span = self.range.black, self.range.white - self.range.black
-        return self.paint(x.sub_(black).div_(span).clamp_(0, 1), draws).mul_(span).add_(black)
+        return self._colored(x.sub_(black).div_(span).clamp_(0, 1), draws)
+
+    def _colored(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.paint(x, draws).mul_(self.range.white - self.range.black).add_(self.range.black)
 
     @abstractmethod
     def paint(self, x: Tensor, draws: Draws) -> Tensor:

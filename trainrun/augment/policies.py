@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -14,6 +15,9 @@ from trainrun.protocols import DataInfo
 from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Fraction, Natural, Split
+
+
+Turn = tuple[Tensor, Tensor, Tensor]  # of each sample (N,)
 
 
 class _Policy(Colored):
@@ -31,11 +35,17 @@ class _Policy(Colored):
         number = number.expand_as(strength).flatten()
         self.rows = parameters(number, strength.flatten(), *info.input_shape[1:])
 
-    def apply(self, x: Tensor, operation: Tensor, level: Tensor, negative: Tensor) -> Tensor:
-        """Apply one operation to each sample, all (N,); `negative` counts where a strength has a sign."""
+    def paint(self, x: Tensor, draws: Draws) -> Tensor:
         self.rows = self.rows.to(x.device)
-        places = (2 * operation + negative) * self.table.shape[1] + level
-        return operate(x, self.rows.index_select(0, places))
+        levels = self.table.shape[1]
+        places = [
+            (2 * operation + negative) * levels + level for operation, level, negative in self.turns(draws)
+        ]
+        return operate(x, [self.rows.index_select(0, place) for place in places])
+
+    @abstractmethod
+    def turns(self, draws: Draws) -> list[Turn]:
+        """One operation after the other: numbers, levels and whether a strength that has a sign is negative."""
 
 
 class AutoAugment(_Policy):
@@ -54,14 +64,13 @@ class AutoAugment(_Policy):
         self.pairs = torch.tensor(rows, dtype=torch.float64)  # (pairs, 2, 3): operation, probability, level
         self.prepare(_narrow(10, info), info)
 
-    def paint(self, x: Tensor, draws: Draws) -> Tensor:
-        self.pairs = self.pairs.to(x.device)
-        pair = self.pairs[draws.integers(len(self.pairs))]  # (N, 2, 3)
-        happens, negative = draws.uniform(2) <= pair[:, :, 1], draws.chance(0.5, 2)
-        operation = torch.where(happens, pair[:, :, 0].long(), NUMBERS["Identity"])
-        for turn in range(2):
-            x = self.apply(x, operation[:, turn], pair[:, turn, 2].long(), negative[:, turn])
-        return x
+    def turns(self, draws: Draws) -> list[Turn]:
+        pair = draws.integers(len(self.pairs))
+        self.pairs = self.pairs.to(pair.device)
+        number, p, level = self.pairs[pair].unbind(2)  # (N, 2)
+        happens, negative = draws.uniform(2) <= p, draws.chance(0.5, 2)
+        operation = torch.where(happens, number.long(), NUMBERS["Identity"])
+        return [(operation[:, k], level[:, k].long(), negative[:, k]) for k in range(2)]
 
 
 class RandAugment(_Policy):
@@ -77,12 +86,11 @@ class RandAugment(_Policy):
         self.num_ops, self.magnitude = num_ops, magnitude
         self.prepare(_narrow(levels, info), info)
 
-    def paint(self, x: Tensor, draws: Draws) -> Tensor:
-        for _ in range(self.num_ops):
-            operation = _any(draws)
-            level = torch.full_like(operation, self.magnitude)
-            x = self.apply(x, operation, level, draws.chance(0.5))
-        return x
+    def turns(self, draws: Draws) -> list[Turn]:
+        operations = [(_any(draws), draws.chance(0.5)) for _ in range(self.num_ops)]
+        return [
+            (number, torch.full_like(number, self.magnitude), negative) for number, negative in operations
+        ]
 
 
 class TrivialAugment(_Policy):
@@ -95,9 +103,9 @@ class TrivialAugment(_Policy):
         table = strengths(levels, slant=0.99, right=32, down=32, turn=135, factor=0.99, bits=6)
         self.prepare(table, info)
 
-    def paint(self, x: Tensor, draws: Draws) -> Tensor:
+    def turns(self, draws: Draws) -> list[Turn]:
         level = draws.integers(self.table.shape[1])
-        return self.apply(x, _any(draws), level, draws.chance(0.5))
+        return [(_any(draws), level, draws.chance(0.5))]
 
 
 def _any(draws: Draws) -> Tensor:

@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 from trainrun.augment import color
-from trainrun.augment.choose import Groups
 from trainrun.augment.draws import Draws
 from trainrun.augment.geometry import affine, in_halves, warp
+from trainrun.augment.groups import Groups
 from trainrun.augment.pictures import Colored
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, NonNegative, Positive, Split
+
+
+_, CONTRAST, SATURATION = range(3)  # brightness is first
+_PART = 256 * 3 * 32 * 32  # values that are changed at once: what a core's cache holds
 
 
 class Standard(Colored):
@@ -49,27 +53,34 @@ class Standard(Colored):
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
         degrees = draws.between(-self.degrees, self.degrees)
         zoom, shear = draws.between(self.zoom[0], self.zoom[1]), draws.between(-self.shear, self.shear, 2)
-        if self.degrees or self.shear or self.zoom != [1, 1]:
-            # Slanted along x alone, as by torchvision's one number.
-            matrix = in_halves(affine(degrees, zoom, shear[:, 0]), *x.shape[2:])
-            x = warp(x, matrix, "bilinear")
-        return self.jitter(x, draws)
+        # Slanted along x alone, as by torchvision's one number.
+        matrix = in_halves(affine(degrees, zoom, shear[:, 0]), *x.shape[2:])
+        arguments = (matrix, *self.colors(draws))
+        size = max(1, _PART // x[0].numel())
+        for part, *of_part in zip(*(tensor.split(size) for tensor in (x, *arguments)), strict=True):
+            part.copy_(self.painted(part, *of_part))
+        return x
 
-    def jitter(self, x: Tensor, draws: Draws) -> Tensor:
-        """Change the colours of x, in random order; what has the amount 0 costs nothing."""
+    def colors(self, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        """How blends go, (N, 3 numbers, 3 turns), by how much hue turns, and after how many blends, (N,)."""
         factor = torch.stack([draws.between(max(0.0, 1 - most), 1 + most) for most in self.amounts], 1)
         turn, places = draws.between(-self.hue, self.hue), draws.uniform(4)
-        self.still = self.still.to(x.device)
+        self.still = self.still.to(places.device)
         order = (places[:, :3] + self.still).argsort(1)
-        factor = factor.gather(1, order)
-        own, even = ((1 - factor) * (order == k) for k in (2, 1))  # saturation and contrast
-        blends = [factor, own, even]
-        if self.hue:  # samples whose hue turns as early lie side by side
-            before = Groups((places[:, :3] <= places[:, 3:]).sum(1), 4)
-            x, turn, *blends = map(before.sort, (x, turn, *blends))
+        blends = torch.stack([1 - factor.gather(1, order), order == SATURATION, order == CONTRAST], 1)
+        return blends, turn, (places[:, :3] <= places[:, 3:]).sum(1)
+
+    def painted(self, x: Tensor, matrix: Tensor, blends: Tensor, turn: Tensor, before_hue: Tensor) -> Tensor:
+        """Change x, in place or not. What has the amount 0 costs nothing."""
+        if self.degrees or self.shear or self.zoom != [1, 1]:
+            x = warp(x, matrix, "bilinear")
+        samples = torch.arange(len(x), device=x.device)  # which lies where
+        if self.hue:
+            groups = Groups(before_hue, 4)
+            x, blends, turn, samples = map(groups.sort, (x, blends, turn, samples))
         for k in range(4):
             if self.hue:
-                x = before.change(x, k, color.hue, turn)
+                x = groups.change(x, k, color.hue, turn)
             if k < self.num_blends:
-                x = color.blend(x, *(share[:, k] for share in blends))
-        return before.restore(x) if self.hue else x
+                x = color.blend(x, *blends[:, :, k].unbind(1))
+        return x.index_select(0, samples.argsort()) if self.hue else x

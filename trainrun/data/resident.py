@@ -120,6 +120,10 @@ class InMemoryData(IndexedData):
         batches = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
         return Samples(map(self.scaled, batches))
 
+    @property
+    def stored_white(self) -> Tensor:
+        return self._ends[1]
+
     def stored_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         """What `train_batches` gives, but for `standardized`."""
         return self._batches(self._stored, position, batch_spec, seed)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-Change = Callable[..., Tensor]  # of inputs (N, ...) and arguments (N, ...) of each; it may work in place
+GroupChange = Callable[..., Tensor]  # of inputs (N, ...) and arguments (N, ...); it may work in place
 
 
 class Groups:
-    """Samples by a number of each. On the host those of one number lie side by side, between `sort` and `restore`."""
+    """Samples by a number of each, below `count` or the same as none.
+
+    On the host `sort` lays those of one number side by side, so that `change` computes those alone.
+    """
 
     def __init__(self, number: Tensor, count: int) -> None:
         self.number, self.is_host = number, number.device.type == "cpu"
@@ -22,11 +25,8 @@ class Groups:
     def sort(self, x: Tensor) -> Tensor:
         return x.index_select(0, self.order) if self.is_host else x
 
-    def restore(self, x: Tensor) -> Tensor:
-        return x.index_select(0, self.order.argsort()) if self.is_host else x
-
-    def change(self, x: Tensor, k: int, change: Change, *arguments: Tensor) -> Tensor:
-        """Change the samples of number k of x, on the host in place."""
+    def change(self, x: Tensor, k: int, change: GroupChange, *arguments: Tensor) -> Tensor:
+        """Change the samples of number k of x, on the host in place; all are sorted."""
         if not self.is_host:  # compute all: asking a GPU how many there are would make it wait
             chosen = (self.number == k).view(-1, *[1] * (x.ndim - 1))
             return torch.where(chosen, change(x.clone(), *arguments), x)
@@ -35,12 +35,3 @@ class Groups:
             part = x[start:end]
             part.copy_(change(part, *(argument[start:end] for argument in arguments)))
         return x
-
-
-def choose(x: Tensor, number: Tensor, changes: Sequence[Change], *arguments: Tensor) -> Tensor:
-    """Change sample i of x by `changes[number[i]]`, or not at all where there is none."""
-    groups = Groups(number, len(changes))
-    x, *arguments = map(groups.sort, (x, *arguments))
-    for k, change in enumerate(changes):
-        x = groups.change(x, k, change, *arguments)
-    return groups.restore(x)
