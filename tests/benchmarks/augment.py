@@ -3,7 +3,7 @@
     python tests/benchmarks/augment.py [ROW ...]
 
 Both take 128 pictures of 3 x 32 x 32 in turns, in one process and one thread: trainrun as a run does,
-the other as guides do, a torchvision transform for each PIL image. Prints microseconds of the processor
+the other as guides do, a DataLoader of PIL images and torchvision's transforms. Prints microseconds of the processor
 for each sample, medians, and how many times as fast that is; `must` is the bar.
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import yaml
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from trainrun.augment.pictures import CropFlip, augmented
 from trainrun.augment.policies import RandAugment, TrivialAugment
@@ -99,11 +100,14 @@ def measure(row: Row) -> tuple[float, float]:
     moves = [vision.RandomCrop(32, padding=4), vision.RandomHorizontalFlip()] if row.change else []
     tail = [vision.ToTensor(), vision.Normalize(MEAN, STD)]
     transform = vision.Compose([*moves, *row.transforms(vision), *tail])
-    arrays = data.inputs[:BATCH].permute(0, 2, 3, 1).contiguous().numpy()
+    dataset = Published(
+        data.inputs.permute(0, 2, 3, 1).contiguous().numpy(), data.targets.tolist(), transform
+    )
+    loader = iter(DataLoader(dataset, BATCH, shuffle=True))
     theirs, ours = [], []
     for turn in range(WARM + TURNS):
         began = time.process_time()
-        torch.stack([transform(Image.fromarray(array)) for array in arrays])
+        next(loader)
         middle = time.process_time()
         for _ in range(BATCHES_A_TURN):
             next(batches)
@@ -113,8 +117,21 @@ def measure(row: Row) -> tuple[float, float]:
     return statistics.median(theirs) * 1e6, statistics.median(ours) * 1e6
 
 
+class Published(Dataset[Any]):
+    """Pictures as torchvision's CIFAR10 gives them."""
+
+    def __init__(self, arrays: Any, targets: list[int], transform: Callable[[Any], Any]) -> None:
+        self.arrays, self.targets, self.transform = arrays, targets, transform
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(Image.fromarray(self.arrays[index])), self.targets[index]
+
+
 def pictures() -> InMemoryData:
-    """As many as CIFAR-10 has for training; a tenth is as even as a sky, for nothing else has no noise."""
+    """Noise, as many pictures as CIFAR-10 has for training."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (50_000, 3, 32, 32), generator=generator, dtype=torch.uint8)
     info = DataInfo("noise", (3, 32, 32), "classes", 10, {})

@@ -1,6 +1,7 @@
 """Colour augmentations: torchvision's operations, each sample with its own strength.
 
 Pictures are (N, C, H, W) float32 from 0, black, to 1, white, with 1 or 3 channels; strengths are (N,).
+Use what is returned: all may work in place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _GREY = (0.2989, 0.587, 0.114)  # of red, green and blue, ITU-R 601
 
 
 def blend(x: Tensor, share: Tensor, own: Tensor, even: Tensor) -> Tensor:
-    """Blend x in place with `share` of another picture: `own` of its grey and `even` of its mean grey.
+    """Blend x with `share` of another picture: `own` of its grey and `even` of its mean grey.
 
     All are (N,). Of the own grey this is saturation by 1 - share, of the mean contrast, of black brightness.
     """
@@ -34,9 +35,8 @@ def sharpness(x: Tensor, factor: Tensor) -> Tensor:
     near = (lines[:, :, : -2 * width] + lines[:, :, width:-width]).add_(lines[:, :, 2 * width :])
     inside = F.pad(x.new_ones(height - 2, width - 2), (1, 1, 1, 1)).flatten()[edge:-edge]
     share = (1 - factor)[:, None, None] / 13 * inside  # of (near + 4 x) / 13 - x
-    sharp = flat.clone()
-    sharp[:, :, edge:-edge] += near.sub_(9 * flat[:, :, edge:-edge]).mul_(share)
-    return sharp.clamp_(0, 1).view_as(x)
+    flat[:, :, edge:-edge] += near.sub_(9 * flat[:, :, edge:-edge]).mul_(share)
+    return flat.clamp_(0, 1).view_as(x)
 
 
 def hue(x: Tensor, turn: Tensor) -> Tensor:
@@ -66,14 +66,14 @@ def posterize(x: Tensor, bits: Tensor) -> Tensor:
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:
     """Inverts what is at least `threshold`, from 0 to 1."""
     is_bright = x.clone().ge_(_spread(threshold))  # 0 or 1
-    return is_bright.sub_(x).abs_()
+    return x.sub_(is_bright).abs_()
 
 
 def autocontrast(x: Tensor) -> Tensor:
     """Stretches every channel from black to white; an even one stays."""
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
     uneven = high > low
-    return (x - low * uneven).div_(torch.where(uneven, high - low, 1))
+    return x.sub_(low * uneven).div_(torch.where(uneven, high - low, 1))
 
 
 def equalize(x: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def equalize(x: Tensor) -> Tensor:
 
 def invert(x: Tensor) -> Tensor:
     """Black becomes white."""
-    return 1 - x
+    return x.neg_().add_(1)
 
 
 def _spread(values: Tensor) -> Tensor:
@@ -108,4 +108,4 @@ def _grey(x: Tensor, white: float) -> Tensor:
 
 def _bytes(x: Tensor) -> Tensor:
     """Values as 0 to 255, whole numbers."""
-    return (x * 255).round_()
+    return x.mul_(255).round_()

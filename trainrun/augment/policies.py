@@ -16,7 +16,6 @@ from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Fraction, Natural, Split
 
-
 Turn = tuple[Tensor, Tensor, Tensor]  # of each sample (N,)
 
 

@@ -14,7 +14,6 @@ from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, NonNegative, Positive, Split
 
-
 _, CONTRAST, SATURATION = range(3)  # brightness is first
 _PART = 256 * 3 * 32 * 32  # values that are changed at once: what a core's cache holds
 
@@ -47,6 +46,7 @@ class Standard(Colored):
             raise ConfigError.of("augment.hue", f"must be at most 0.5, half the circle, got {hue}")
         self.degrees, self.zoom, self.shear = degrees, zoom, shear
         self.amounts, self.hue = (brightness, contrast, saturation), hue
+        self.is_warped = bool(degrees or shear or zoom != [1, 1])
         self.num_blends = sum(map(bool, self.amounts))
         self.still = torch.tensor([2.0 * (not most) for most in self.amounts])  # drawn behind the others
 
@@ -58,7 +58,7 @@ class Standard(Colored):
         arguments = (matrix, *self.colors(draws))
         size = max(1, _PART // x[0].numel())
         for part, *of_part in zip(*(tensor.split(size) for tensor in (x, *arguments)), strict=True):
-            part.copy_(self.painted(part, *of_part))
+            self.paint_part(part, *of_part)
         return x
 
     def colors(self, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,21 +66,21 @@ class Standard(Colored):
         factor = torch.stack([draws.between(max(0.0, 1 - most), 1 + most) for most in self.amounts], 1)
         turn, places = draws.between(-self.hue, self.hue), draws.uniform(4)
         self.still = self.still.to(places.device)
-        order = (places[:, :3] + self.still).argsort(1)
+        places, place_of_hue = places[:, :3] + self.still, places[:, 3:]
+        order = places.argsort(1)
         blends = torch.stack([1 - factor.gather(1, order), order == SATURATION, order == CONTRAST], 1)
-        return blends, turn, (places[:, :3] <= places[:, 3:]).sum(1)
+        return blends, turn, (places <= place_of_hue).sum(1)
 
-    def painted(self, x: Tensor, matrix: Tensor, blends: Tensor, turn: Tensor, before_hue: Tensor) -> Tensor:
-        """Change x, in place or not. What has the amount 0 costs nothing."""
-        if self.degrees or self.shear or self.zoom != [1, 1]:
-            x = warp(x, matrix, "bilinear")
+    def paint_part(self, x: Tensor, matrix: Tensor, blends: Tensor, turn: Tensor, before_hue: Tensor) -> None:
+        """Change x in place. What has the amount 0 costs nothing."""
+        y = warp(x, matrix, "bilinear") if self.is_warped else x
         samples = torch.arange(len(x), device=x.device)  # which lies where
-        if self.hue:
-            groups = Groups(before_hue, 4)
-            x, blends, turn, samples = map(groups.sort, (x, blends, turn, samples))
+        groups = Groups(before_hue, 4) if self.hue else None
+        if groups:
+            y, blends, turn, samples = map(groups.sort, (y, blends, turn, samples))
         for k in range(4):
-            if self.hue:
-                x = groups.change(x, k, color.hue, turn)
+            if groups:
+                y = groups.change(y, k, color.hue, turn)
             if k < self.num_blends:
-                x = color.blend(x, *blends[:, :, k].unbind(1))
-        return x.index_select(0, samples.argsort()) if self.hue else x
+                y = color.blend(y, *blends[:, :, k].unbind(1))
+        torch.index_select(y, 0, samples.argsort(), out=x) if groups else x.copy_(y)
