@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from trainrun.augment.operations import NAMES, NUM_SIGNED, NUMBERS, operate, parameters, strengths
 from trainrun.runtime.vision import import_torchvision

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/augment.py [ROW ...]
 
-Both take 128 pictures of 3 x 32 x 32 in turns, in one process and one thread: trainrun as a run does,
-the other as guides do, a DataLoader of PIL images and torchvision's transforms. Prints microseconds of the processor
-for each sample, medians, and how many times as fast that is; `must` is the bar.
+Both take 128 pictures of 3 x 32 x 32 in turns, in one process and one thread: trainrun as a run does, the
+other as guides do, a DataLoader of PIL images and torchvision's transforms. Prints microseconds of the
+processor for each sample, the tenth percentile of all turns, and how many times as fast that is; `must` is the bar.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from trainrun.protocols import BatchSpec, DataInfo, Position
 from trainrun.runtime.machine import tune_allocator
 from trainrun.runtime.vision import import_torchvision
 
-BATCH, TURNS, BATCHES_A_TURN, WARM = 128, 15, 8, 2
+BATCH, TURNS, BATCHES_A_TURN, WARM = 128, 30, 8, 2
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)  # of CIFAR-10
 JITTER_ALONE = {"degrees": 0.0, "zoom": [1.0, 1.0], "shear": 0.0, "hue": 0.0}
 
@@ -114,7 +114,12 @@ def measure(row: Row) -> tuple[float, float]:
         if turn >= WARM:
             theirs.append((middle - began) / BATCH)
             ours.append((time.process_time() - middle) / BATCH / BATCHES_A_TURN)
-    return statistics.median(theirs) * 1e6, statistics.median(ours) * 1e6
+    return lowest_tenth(theirs) * 1e6, lowest_tenth(ours) * 1e6
+
+
+def lowest_tenth(seconds: list[float]) -> float:
+    """The tenth percentile: other programs only add to what a turn takes."""
+    return statistics.quantiles(seconds, n=10)[0]
 
 
 class Published(Dataset[Any]):

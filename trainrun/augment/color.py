@@ -35,7 +35,8 @@ def sharpness(x: Tensor, factor: Tensor) -> Tensor:
     near = (lines[:, :, : -2 * width] + lines[:, :, width:-width]).add_(lines[:, :, 2 * width :])
     inside = F.pad(x.new_ones(height - 2, width - 2), (1, 1, 1, 1)).flatten()[edge:-edge]
     share = (1 - factor)[:, None, None] / 13 * inside  # of (near + 4 x) / 13 - x
-    flat[:, :, edge:-edge] += near.sub_(9 * flat[:, :, edge:-edge]).mul_(share)
+    inner = flat[:, :, edge:-edge]
+    inner.add_(near.sub_(9 * inner).mul_(share))
     return flat.clamp_(0, 1).view_as(x)
 
 
@@ -49,12 +50,11 @@ def hue(x: Tensor, turn: Tensor) -> Tensor:
     # In sixths of the circle from red, -3 to 3: by size linear in the channels, by side green's or blue's.
     size = (green + blue).sub_(red).sub_(low).div_(span.clamp(min=1e-9)).add_(1)
     angle = size.copysign_(green - blue)
-    centres = (
-        torch.arange(0, 6, 2, device=x.device) - 6 * turn[:, None]
-    )  # of red, green and blue, turned back
-    apart = angle - ((centres + 3) % 6 - 3)[:, :, None, None]  # up to 1 or from 5 on: the highest channel
+    # Of red, green and blue, turned back.
+    centres = (torch.arange(0, 6, 2, device=x.device) - 6 * turn[:, None] + 3) % 6 - 3
+    apart = angle - centres[:, :, None, None]  # up to 1 or from 5 on, that channel is the highest
     middle = apart.abs_().sub_(3).abs_().clamp_(1, 2)
-    return middle.mul_(span).add_(high.sub_(span, alpha=2))
+    return torch.add(middle.mul_(span), high.sub_(span, alpha=2), out=x)
 
 
 def posterize(x: Tensor, bits: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def equalize(x: Tensor) -> Tensor:
     step = (below.gather(2, values.amax(2, keepdim=True)) / 255).floor_()  # of all but the largest value's
     table = below.add_((step / 2).floor_()).div_(step).floor_().clamp_(max=255)
     table = torch.where(step > 0, table, torch.arange(256, device=x.device)).div_(255)
-    return table.gather(2, values).view_as(x)
+    return torch.gather(table, 2, values, out=x.flatten(2)).view_as(x)
 
 
 def invert(x: Tensor) -> Tensor:

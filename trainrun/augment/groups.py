@@ -33,5 +33,7 @@ class Groups:
         start, end = self.ends[k - 1] if k else 0, self.ends[k]
         if start < end:
             part = x[start:end]
-            part.copy_(change(part, *(argument[start:end] for argument in arguments)))
+            changed = change(part, *(argument[start:end] for argument in arguments))
+            if changed.data_ptr() != part.data_ptr():
+                part.copy_(changed)
         return x

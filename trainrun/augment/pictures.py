@@ -120,7 +120,10 @@ class _Augmented:
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         if isinstance(self.data, Stored) and isinstance(self.change, CropFlip):
-            yield from self._ahead(self.data, self.change, position, batch_spec, seed)
+            return self._ahead(self.data, self.change, position, batch_spec, seed)
+        return self._batch_by_batch(position, batch_spec, seed)
+
+    def _batch_by_batch(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         for batch in self.data.train_batches(position, batch_spec, seed):
             if self._is_changed(batch):
                 batch = replace(batch, inputs=self.change(batch.inputs, _draws(seed, [batch])))
@@ -129,7 +132,7 @@ class _Augmented:
     def _ahead(
         self, data: Stored, change: CropFlip, position: Position, batch_spec: BatchSpec, seed: int
     ) -> Iterator[Batch]:
-        """Change several batches of an epoch at once: each sample has its own draws, and many cost less each."""
+        """Change several batches of an epoch at once: samples draw alone, and of many each costs less."""
         most, group = _AHEAD // math.prod(self.info.input_shape), list[Batch]()
         for batch in data.stored_batches(position, batch_spec, seed):
             is_changed = self._is_changed(batch)

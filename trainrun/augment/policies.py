@@ -44,7 +44,7 @@ class _Policy(Colored):
 
     @abstractmethod
     def turns(self, draws: Draws) -> list[Turn]:
-        """One operation after the other: numbers, levels and whether a strength that has a sign is negative."""
+        """One operation after the other: number, level, and whether a strength with a sign is negative."""
 
 
 class AutoAugment(_Policy):
