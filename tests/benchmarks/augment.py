@@ -4,7 +4,7 @@
 
 Both take 128 pictures of 3 x 32 x 32 in turns, in one process and one thread: trainrun as a run does, the
 other as guides do, a DataLoader of PIL images and torchvision's transforms. Prints microseconds of the
-processor for each sample, the tenth percentile of all turns, and how many times as fast that is; `must` is the bar.
+processor for each sample, the tenth percentile of all turns, and their ratio; `must` is the bar.
 """
 
 from __future__ import annotations

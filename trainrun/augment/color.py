@@ -85,7 +85,8 @@ def equalize(x: Tensor) -> Tensor:
     step = (below.gather(2, values.amax(2, keepdim=True)) / 255).floor_()  # of all but the largest value's
     table = below.add_((step / 2).floor_()).div_(step).floor_().clamp_(max=255)
     table = torch.where(step > 0, table, torch.arange(256, device=x.device)).div_(255)
-    return torch.gather(table, 2, values, out=x.flatten(2)).view_as(x)
+    spread: Tensor = torch.gather(table, 2, values, out=x.flatten(2))
+    return spread.view_as(x)
 
 
 def invert(x: Tensor) -> Tensor:
