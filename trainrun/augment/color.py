@@ -85,8 +85,7 @@ def equalize(x: Tensor) -> Tensor:
     step = (below.gather(2, values.amax(2, keepdim=True)) / 255).floor_()  # of all but the largest value's
     table = below.add_((step / 2).floor_()).div_(step).floor_().clamp_(max=255)
     table = torch.where(step > 0, table, torch.arange(256, device=x.device)).div_(255)
-    spread: Tensor = torch.gather(table, 2, values, out=x.flatten(2))
-    return spread.view_as(x)
+    return torch.gather(table, 2, values, out=x.flatten(2)).view_as(x)
 
 
 def invert(x: Tensor) -> Tensor:
@@ -104,7 +103,8 @@ def _grey(x: Tensor, white: float) -> Tensor:
     if x.shape[1] == 1:
         return x * white
     (red, green, blue), shares = x.split(1, 1), [share * white for share in _GREY]
-    return (red * shares[0]).add_(green, alpha=shares[1]).add_(blue, alpha=shares[2])
+    grey: Tensor = (red * shares[0]).add_(green, alpha=shares[1]).add_(blue, alpha=shares[2])
+    return grey
 
 
 def _bytes(x: Tensor) -> Tensor:
