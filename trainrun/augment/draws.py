@@ -11,7 +11,7 @@ from trainrun.vocabulary.seeds import derive
 
 _SPLITMIX64 = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _GOLDEN, _FIRST, _SECOND = (number - (1 << 64) for number in _SPLITMIX64)  # as int64 writes these bits
-_MORE = 16  # numbers of each sample, what most augmentations draw
+_MORE = 8  # numbers of each sample: many augmentations draw no more
 
 
 class Draws:
