@@ -15,7 +15,6 @@ from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, NonNegative, Positive, Split
 
 _, CONTRAST, SATURATION = range(3)  # brightness is first
-_PART = 256 * 3 * 32 * 32  # values that are changed at once: what a core's cache holds
 
 
 class Standard(Colored):
@@ -53,13 +52,19 @@ class Standard(Colored):
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
         degrees = draws.between(-self.degrees, self.degrees)
         zoom, shear = draws.between(self.zoom[0], self.zoom[1]), draws.between(-self.shear, self.shear, 2)
-        # Slanted along x alone, as by torchvision's one number.
-        matrix = in_halves(affine(degrees, zoom, shear[:, 0]), *x.shape[2:])
-        arguments = (matrix, *self.colors(draws))
-        size = max(1, _PART // x[0].numel())
-        for part, *of_part in zip(*(tensor.split(size) for tensor in (x, *arguments)), strict=True):
-            self.paint_part(part, *of_part)
-        return x
+        if self.is_warped:  # slanted along x alone, as by torchvision's one number
+            x = warp(x, in_halves(affine(degrees, zoom, shear[:, 0]), *x.shape[2:]), "bilinear")
+        blends, turn, before_hue = self.colors(draws)
+        samples = torch.arange(len(x), device=x.device)  # which lies where
+        groups = Groups(before_hue, 4) if self.hue else None
+        if groups:
+            x, blends, turn, samples = map(groups.sort, (x, blends, turn, samples))
+        for k in range(4):
+            if groups:
+                x = groups.change(x, k, color.hue, turn)
+            if k < self.num_blends:
+                x = color.blend(x, *blends[:, :, k].unbind(1))
+        return x.index_select(0, samples.argsort()) if groups else x
 
     def colors(self, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """How blends go, (N, 3 numbers, 3 turns), by how much hue turns, and after how many blends, (N,)."""
@@ -70,17 +75,3 @@ class Standard(Colored):
         order = places.argsort(1)
         blends = torch.stack([1 - factor.gather(1, order), order == SATURATION, order == CONTRAST], 1)
         return blends, turn, (places <= place_of_hue).sum(1)
-
-    def paint_part(self, x: Tensor, matrix: Tensor, blends: Tensor, turn: Tensor, before_hue: Tensor) -> None:
-        """Change x in place. What has the amount 0 costs nothing."""
-        y = warp(x, matrix, "bilinear") if self.is_warped else x
-        samples = torch.arange(len(x), device=x.device)  # which lies where
-        groups = Groups(before_hue, 4) if self.hue else None
-        if groups:
-            y, blends, turn, samples = map(groups.sort, (y, blends, turn, samples))
-        for k in range(4):
-            if groups:
-                y = groups.change(y, k, color.hue, turn)
-            if k < self.num_blends:
-                y = color.blend(y, *blends[:, :, k].unbind(1))
-        torch.index_select(y, 0, samples.argsort(), out=x) if groups else x.copy_(y)

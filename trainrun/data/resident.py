@@ -32,9 +32,6 @@ class Holdout:
     num_folds: int
 
 
-Gather = Callable[[Tensor, Position], Batch]  # indices and the position after them
-
-
 class IndexedData:
     """Data whose batches are gathered by index on the device that trains, ordered by `data/order.py`."""
 
@@ -53,7 +50,7 @@ class IndexedData:
         return self._batches(self._gather, position, batch_spec, seed)
 
     def _batches(
-        self, gather: Gather, position: Position, batch_spec: BatchSpec, seed: int
+        self, gather: Callable[..., Batch], position: Position, batch_spec: BatchSpec, seed: int
     ) -> Iterator[Batch]:
         while True:
             order = self.order(self.splits["train"], seed, position.epoch)
@@ -91,7 +88,7 @@ class InMemoryData(IndexedData):
         self.splits = {name: part for name, part in splits.items() if len(part)}
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
         if info.pixels is not None:
-            self._ends = info.pixels.black, info.pixels.white  # as stored
+            self.stored_black, self.stored_white = info.pixels.black, info.pixels.white
             self._scale_pixels()
 
     def balance(self) -> None:
@@ -120,10 +117,6 @@ class InMemoryData(IndexedData):
         batches = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
         return Samples(map(self.scaled, batches))
 
-    @property
-    def stored_white(self) -> Tensor:
-        return self._ends[1]
-
     def stored_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         """What `train_batches` gives, but for `standardized`."""
         return self._batches(self._stored, position, batch_spec, seed)
@@ -139,7 +132,7 @@ class InMemoryData(IndexedData):
     def _scale_pixels(self) -> None:
         """Black and white as the model sees them."""
         if self.info.pixels is not None:
-            low, high = self._ends
+            low, high = self.stored_black, self.stored_white
             self.info.pixels.black = ((low - self.shift) * self.scale)[0]
             self.info.pixels.white = ((high - self.shift) * self.scale)[0]
 
