@@ -166,6 +166,19 @@ class Data(Protocol):
         """Use the stored estimates in place of the own ones."""
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """Data that also give training batches as they are stored, of which bytes are the cheapest to move."""
+
+    stored_white: Tensor  # what is white in them
+
+    def stored_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        """What `train_batches` gives, but for `standardized`."""
+
+    def standardized(self, inputs: Tensor) -> Tensor:
+        """Copies of stored inputs as the model sees them; may change them in place."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """What a file holds beside the data that were trained on."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from trainrun.augment.draws import Draws
+from trainrun.augment.groups import Groups
 from trainrun.augment.pictures import Colored, CropFlip, Until, augmented
+from trainrun.augment.policies import AutoAugment, RandAugment, TrivialAugment
+from trainrun.augment.standard import Standard
 from trainrun.data.resident import Holdout, InMemoryData, resident
-from trainrun.protocols import BatchSpec, DataInfo, Position
+from trainrun.protocols import BatchSpec, DataInfo, PixelRange, Position
 from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
 
@@ -79,6 +84,64 @@ def test_the_last_steps_see_samples_as_they_are_however_a_window_is_cut(
             changed.setdefault((epoch, step), []).append(not torch.equal(batch.inputs, same.inputs))
     assert {step for (_, step), values in changed.items() if any(values)} == set(range(1, 8))
     assert {step for _, step in changed} == set(range(1, 16))
+
+
+def test_bytes_that_are_cropped_before_scaling_give_the_same_pixels_as_after() -> None:
+    data = pictures_data()
+    batches = augmented(data, CropFlip(0.25, 0.5, data.info)).train_batches(START, BatchSpec(7, 1), 5)
+    for plain, changed in islice(
+        zip(data.train_batches(START, BatchSpec(7, 1), 5), batches, strict=False), 9
+    ):
+        epoch = plain.position.epoch - plain.ends_epoch
+        draws = Draws(5, epoch, plain.indices, CPU)
+        assert torch.equal(changed.inputs, CropFlip(0.25, 0.5, data.info)(plain.inputs, draws))
+        assert torch.equal(changed.targets, plain.targets) and changed.position == plain.position
+
+
+def test_colours_of_bytes_are_those_of_scaled_values() -> None:
+    data = pictures_data()
+    change = TrivialAugment(0.25, 0.5, 31, data.info)
+    batches = augmented(data, change).train_batches(START, BatchSpec(48, 1), 5)
+    plain, changed = next(data.train_batches(START, BatchSpec(48, 1), 5)), next(batches)
+    expected = change(plain.inputs, Draws(5, 0, plain.indices, CPU))
+    assert float(((changed.inputs - expected).abs() > 1e-4).float().mean()) < 1e-3  # on the edge of a step
+
+
+KINDS = [CropFlip, Standard, AutoAugment, RandAugment, TrivialAugment]
+OPTIONS: dict[Any, list[Any]] = {
+    CropFlip: [],
+    Standard: [10.0, [0.9, 1.1], 5.0, 0.2, 0.2, 0.2, 0.02],
+    AutoAugment: ["cifar10"],
+    RandAugment: [2, 9, 31],
+    TrivialAugment: [31],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_device_that_computes_all_changes_for_all_gives_the_same(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = pictures_data()
+    change, x = kind(0.25, 0.5, *OPTIONS[kind], data.info), next(data.eval_batches("train")).inputs
+    expected = change(x.clone(), Draws(0, 0, range(len(x)), CPU))
+    init = Groups.__init__
+
+    def elsewhere(self: Groups, number: Tensor, count: int) -> None:
+        init(self, number, count)
+        self.is_host = False
+
+    monkeypatch.setattr(Groups, "__init__", elsewhere)
+    assert torch.equal(change(x.clone(), Draws(0, 0, range(len(x)), CPU)), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_waits_for_a_device(kind: Any) -> None:
+    """The meta device has no values: reading one, as would make a GPU's host wait, fails."""
+    meta = torch.device("meta")
+    pixels = PixelRange(torch.zeros(3, 1, 1, device=meta), torch.ones(3, 1, 1, device=meta))
+    change = kind(0.25, 0.5, *OPTIONS[kind], replace(PLAIN, pixels=pixels))
+    x = torch.empty(6, 3, 8, 8, device=meta)
+    assert change(x, Draws(0, 0, torch.empty(6, dtype=torch.int64, device=meta), meta)).shape == x.shape
 
 
 def test_an_epoch_draws_anew_and_evaluation_is_left_alone() -> None:

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainrun.augment import policies
 from trainrun.augment.draws import Draws
-from trainrun.augment.operations import NAMES
+from trainrun.augment.operations import NAMES, NUM_SIGNED, operate, parameters
 from trainrun.augment.policies import AutoAugment, RandAugment, TrivialAugment
 from trainrun.protocols import DataInfo, PixelRange
 from trainrun.runtime.vision import import_torchvision
@@ -25,23 +24,15 @@ INFO = DataInfo(
 Drawn = list[list[tuple[str, float]]]  # for each sample its operations with their strengths
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Any:
+def drawn(policy: Any, n: int = N) -> Drawn:
     """Which operations a policy draws, without their work."""
-
-    def record(policy: Any, n: int = N) -> Drawn:
-        calls: list[tuple[Tensor, Tensor]] = []
-
-        def spy(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-            calls.append((operation, strength))
-            return x
-
-        monkeypatch.setattr(policies, "operate", spy)
-        policy.paint(torch.zeros(n, 1, 1, 1), Draws(0, 0, range(n), CPU))
-        pairs = [zip(operation.tolist(), strength.tolist(), strict=True) for operation, strength in calls]
-        return [[(NAMES[k], round(s, 3)) for k, s in sample] for sample in zip(*pairs, strict=True)]
-
-    return record
+    samples: Drawn = [[] for _ in range(n)]
+    for operation, level, negative in policy.turns(Draws(0, 0, range(n), CPU)):
+        strength = policy.table[operation, level]
+        signed = torch.where(negative & (operation < NUM_SIGNED), -strength, strength)
+        for sample, k, value in zip(samples, operation.tolist(), signed.tolist(), strict=True):
+            sample.append((NAMES[k], round(value, 3)))
+    return samples
 
 
 def agree(counts: Counter[Any], expected: dict[Any, float], n: int) -> None:
@@ -64,7 +55,7 @@ def levels_of(space: dict[str, tuple[Tensor, bool]], name: str, level: int | Non
     return [round(value, 3), round(-value, 3)] if signed else [round(value, 3)] * 2
 
 
-def test_randaugment_draws_any_operation_at_one_strength(drawn: Any) -> None:
+def test_randaugment_draws_any_operation_at_one_strength() -> None:
     theirs = VISION.RandAugment(num_ops=2, magnitude=9, num_magnitude_bins=31)
     space = theirs._augmentation_space(31, (20, 12))
     expected: Counter[Any] = Counter()
@@ -79,7 +70,7 @@ def test_randaugment_draws_any_operation_at_one_strength(drawn: Any) -> None:
     assert same == pytest.approx(1 / 14, abs=5 * (1 / 14 / N) ** 0.5)  # the two are independent
 
 
-def test_trivialaugment_draws_one_operation_at_any_strength(drawn: Any) -> None:
+def test_trivialaugment_draws_one_operation_at_any_strength() -> None:
     theirs = VISION.TrivialAugmentWide(num_magnitude_bins=31)
     space = theirs._augmentation_space(31)
     expected: Counter[Any] = Counter()
@@ -93,7 +84,7 @@ def test_trivialaugment_draws_one_operation_at_any_strength(drawn: Any) -> None:
 
 
 @pytest.mark.parametrize("policy", ["cifar10", "imagenet", "svhn"])
-def test_autoaugment_draws_pairs_as_often_and_as_strong_as_torchvision(policy: Any, drawn: Any) -> None:
+def test_autoaugment_draws_pairs_as_often_and_as_strong_as_torchvision(policy: Any) -> None:
     theirs = VISION.AutoAugment(VISION.AutoAugmentPolicy(policy))
     space = theirs._augmentation_space(10, (20, 12))
     expected: Counter[Any] = Counter()
@@ -112,6 +103,17 @@ def test_autoaugment_draws_pairs_as_often_and_as_strong_as_torchvision(policy: A
         assert {sample[turn] for sample in samples} == allowed | {("Identity", 0.0)}
         signed = {name for name, (_, is_signed) in space.items() if is_signed}
         assert half_negative([sample[turn] for sample in samples if sample[turn][0] in signed])
+
+
+def test_operations_have_the_strength_sign_and_level_that_were_drawn() -> None:
+    pixels = PixelRange(torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
+    policy = TrivialAugment(0.0, 0.0, 31, DataInfo("toy", (3, 20, 12), "classes", 2, {}, pixels=pixels))
+    x = torch.rand(500, 3, 20, 12, generator=torch.Generator().manual_seed(0))
+    [(operation, level, negative)] = policy.turns(Draws(0, 0, range(500), CPU))
+    strength = policy.table[operation, level]
+    signed = torch.where(negative & (operation < NUM_SIGNED), -strength, strength)
+    expected = operate(x.clone(), [parameters(operation, signed, 20, 12)])
+    assert torch.equal(policy.paint(x, Draws(0, 0, range(500), CPU)), expected)
 
 
 @pytest.mark.parametrize("make", [AutoAugment, RandAugment, TrivialAugment])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 import pytest
@@ -50,19 +49,40 @@ def test_jitter_is_spread_as_torchvisions() -> None:
     torch.testing.assert_close(ours.std(0), theirs.std(0), rtol=0.08, atol=1e-3)
 
 
-def test_every_order_of_the_colour_changes_comes_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("brightness", "contrast", "saturation", "hue")
-    for digit, name in enumerate(names, 1):  # each appends its digit
-
-        def append(x: Tensor, factor: Tensor, digit: int = digit) -> Tensor:
-            return x * 10 + digit
-
-        monkeypatch.setattr(standard.color, name, append)
+def test_every_order_of_the_colour_changes_comes_equally_often() -> None:
+    amounts = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
     n = 12_000
-    orders = Standard(**STILL, info=INFO).paint(torch.zeros(n, 3, 2, 2), draws(n))[:, 0, 0, 0]
-    counts = [int((orders == int("".join(map(str, order)))).sum()) for order in permutations((1, 2, 3, 4))]
-    assert sum(counts) == n
-    assert max(abs(count - n / 24) for count in counts) < 5 * (n / 24) ** 0.5
+    blends, _, before_hue = Standard(**STILL | amounts, info=INFO).colors(draws(n))
+    kinds = (blends[:, 1] + 2 * blends[:, 2]).long()  # 0, 1 and 2: brightness, saturation, contrast
+    assert torch.equal(kinds.sort(1).values, torch.arange(3).expand(n, 3))
+    orders = before_hue * 27 + kinds @ torch.tensor([9, 3, 1])
+    counts = orders.bincount()
+    counts = counts[counts > 0]
+    assert len(counts) == 24
+    assert int((counts - n / 24).abs().max()) < 5 * (n / 24) ** 0.5
+
+
+@pytest.mark.parametrize("still", ["", "hue", "brightness", "contrast saturation"])
+def test_colours_change_as_by_torchvisions_functions_one_after_the_other(still: str) -> None:
+    """Those of each picture by its own draws, in its own order, each cut to 0 to 1."""
+    amounts = {"brightness": 0.8, "contrast": 0.9, "saturation": 1.0, "hue": 0.5}
+    amounts |= dict.fromkeys(still.split(), 0.0)
+    functions = import_torchvision("torchvision.transforms.functional")
+    n = 60
+    x = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    changed = Standard(**STILL | amounts, info=INFO)(x, draws(n))
+    numbers = draws(n).uniform(3 + 4 + 3 + 1 + 4)[:, 7:].double()  # after those of crop, flip and affine
+    for i, row in enumerate(numbers.tolist()):
+        factors = [
+            max(0.0, 1 - a) + (1 + a - max(0.0, 1 - a)) * u
+            for a, u in zip(amounts.values(), row, strict=False)
+        ]
+        values = [*factors[:3], (2 * row[3] - 1) * amounts["hue"]]
+        expected = x[i]
+        for k in sorted(range(4), key=row[4:].__getitem__):
+            name = ("brightness", "contrast", "saturation", "hue")[k]
+            expected = getattr(functions, f"adjust_{name}")(expected, values[k])
+        torch.testing.assert_close(changed[i], expected, rtol=0, atol=2e-5)
 
 
 def test_turns_zooms_and_slants_are_spread_over_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,12 +95,21 @@ def test_turns_zooms_and_slants_are_spread_over_their_ranges(monkeypatch: pytest
     monkeypatch.setattr(standard, "affine", spy)
     n, options = 6000, STILL | {"degrees": 30.0, "zoom": [0.5, 2.0], "shear": 10.0}
     Standard(**options, info=INFO).paint(torch.rand(n, 3, 2, 2), draws(n))
-    degrees, right, down, zoom, shear = calls[0]
-    for values, low, high in ((degrees, -30, 30), (zoom, 0.5, 2), (shear[:, 0], -10, 10)):
+    degrees, zoom, shear = calls[0]
+    for values, low, high in ((degrees, -30, 30), (zoom, 0.5, 2), (shear, -10, 10)):
         assert low <= float(values.min()) and float(values.max()) <= high
         assert float(values.mean()) == pytest.approx((low + high) / 2, abs=5 * (high - low) / (12 * n) ** 0.5)
         assert float(values.std()) == pytest.approx((high - low) / 12**0.5, rel=0.05)
-    assert not right.any() and not down.any() and not shear[:, 1].any()
+
+
+def test_a_picture_is_changed_alike_in_any_batch() -> None:
+    options = STILL | {"degrees": 30.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    info = DataInfo("toy", (3, 9, 13), "classes", 2, {}, pixels=PIXELS)
+    change, x = Standard(**options, info=info), torch.rand(60, 3, 9, 13)
+    whole = change(x, draws(60))
+    for size in (1, 7):
+        parts = [change(x[i], Draws(0, 0, i, CPU)) for i in torch.arange(60).split(size)]
+        assert torch.equal(torch.cat(parts), whole)
 
 
 @pytest.mark.parametrize(("key", "value"), [("zoom", [1.0]), ("zoom", [2.0, 1.0]), ("hue", 0.6)])

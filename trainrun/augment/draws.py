@@ -11,6 +11,7 @@ from trainrun.vocabulary.seeds import derive
 
 _SPLITMIX64 = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _GOLDEN, _FIRST, _SECOND = (number - (1 << 64) for number in _SPLITMIX64)  # as int64 writes these bits
+_MORE = 8  # numbers of each sample: many augmentations draw no more
 
 
 class Draws:
@@ -23,6 +24,7 @@ class Draws:
     def __init__(self, seed: int, epoch: int, indices: Sequence[int] | Tensor, device: torch.device) -> None:
         samples = torch.as_tensor(indices, dtype=torch.int64).to(device)
         self._keys = _mixed(samples + derive(seed, "augment", epoch))
+        self._numbers = torch.empty(len(self._keys), 0, device=device)  # (N, made)
         self._used = 0
 
     def seeds(self) -> list[int]:
@@ -31,11 +33,13 @@ class Draws:
 
     def uniform(self, *shape: int) -> Tensor:
         """(N, *shape) float32 in [0, 1), multiples of 2^-24."""
-        size = torch.Size(shape).numel()
-        counters = torch.arange(self._used + 1, self._used + size + 1, device=self._keys.device)
-        self._used += size
-        bits = _mixed(self._keys[:, None] + counters * _GOLDEN)
-        return (_shifted(bits, 40).to(torch.float32) / (1 << 24)).reshape(-1, *shape)
+        start, made = self._used, self._numbers.shape[1]
+        self._used += torch.Size(shape).numel()
+        if self._used > made:  # some more at once: of few numbers as of many, starting the work is the cost
+            counters = torch.arange(made + 1, max(self._used, made + _MORE) + 1, device=self._keys.device)
+            bits = _mixed(self._keys[:, None] + counters * _GOLDEN)
+            self._numbers = torch.cat([self._numbers, _shifted(bits, 40).float().mul_(2**-24)], 1)
+        return self._numbers[:, start : self._used].reshape(-1, *shape)
 
     def between(self, low: float, high: float, *shape: int) -> Tensor:
         """(N, *shape) float32, uniform from `low` to `high`."""
@@ -51,11 +55,11 @@ class Draws:
 
 
 def _mixed(x: Tensor) -> Tensor:
-    x = (x ^ _shifted(x, 30)) * _FIRST
-    x = (x ^ _shifted(x, 27)) * _SECOND
-    return x ^ _shifted(x, 31)
+    x = _shifted(x, 30).bitwise_xor_(x).mul_(_FIRST)
+    x = _shifted(x, 27).bitwise_xor_(x).mul_(_SECOND)
+    return _shifted(x, 31).bitwise_xor_(x)
 
 
 def _shifted(x: Tensor, count: int) -> Tensor:
     """Shift right as unsigned integers: zeros come in."""
-    return (x >> count) & ((1 << (64 - count)) - 1)
+    return (x >> count).bitwise_and_((1 << (64 - count)) - 1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from trainrun.augment import color
-from trainrun.augment.geometry import affine, warp
+from trainrun.augment.geometry import in_halves, warp
+from trainrun.augment.groups import GroupChange, Groups
 
 NAMES = (
     *("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
@@ -31,51 +31,49 @@ def strengths(
     return torch.stack(rows + [torch.zeros(levels)] * (len(NAMES) - len(rows)))
 
 
-def operate(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """x (N, C, H, W) from 0 to 1 under operations (N,) by number, of strengths (N,).
+def parameters(operation: Tensor, strength: Tensor, height: int, width: int) -> Tensor:
+    """(N, 10) float32: all that `operate` needs of operations (N,) by number, of strengths (N,).
 
     Strengths are torchvision's: slants as tangents, moves in pixels (cut to whole ones), turns in
     degrees, factors as what is added to 1, bits that are kept, and solarising from 0 to 255.
     """
-    changes = (
-        (_moved, operation, strength),
-        (color.brightness, 1 + strength),
-        (color.saturation, 1 + strength),
-        (color.contrast, 1 + strength),
-        (color.sharpness, 1 + strength),
-        (color.posterize, strength),
-        (color.solarize, strength / 255),
-        (color.autocontrast,),
-        (color.equalize,),
-        (color.invert,),
-    )
-    return choose(x, (operation - NUMBERS["Rotate"]).clamp(min=0), changes)
+
+    def of(name: str) -> Tensor:
+        return torch.where(operation == NUMBERS[name], strength.double(), 0)
+
+    # The first five are one change, a map; the next three another, a blend of three numbers.
+    change = (operation - NUMBERS["Rotate"]).clamp(min=0) - (operation - NUMBERS["Brightness"]).clamp(0, 2)
+    is_factor = (operation >= NUMBERS["Brightness"]) & (operation <= NUMBERS["Sharpness"])
+    first = torch.where(is_factor, -1, torch.where(operation == NUMBERS["Solarize"], 1 / 255, 1)) * strength
+    numbers = [first, operation == NUMBERS["Color"], operation == NUMBERS["Contrast"]]
+    slant_x, slant_y, right, down, turn = (of(name) for name in NAMES[:5])
+    sin, cos = turn.deg2rad().sin(), turn.deg2rad().cos()
+    # From the centre; a slant leaves the upper left corner where it is.
+    across = [cos, slant_x - sin, slant_x * (height / 2) - right.trunc()]
+    along = [slant_y + sin, cos, slant_y * (width / 2) - down.trunc()]
+    matrix = in_halves(torch.stack(across + along, 1).view(-1, 2, 3), height, width)
+    return torch.cat([torch.stack([change, *numbers], 1).float(), matrix.flatten(1)], 1)
 
 
-def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """The first five operations, the geometric ones: each sample has its own affine map."""
-    slant_x, slant_y, right, down, turn = (
-        torch.where(operation == NUMBERS[name], strength, 0) for name in NAMES[:5]
-    )
-    shear = torch.rad2deg(torch.atan(torch.stack([slant_x, slant_y], 1).double()))
-    matrix = affine(-turn, right.trunc(), down.trunc(), torch.ones_like(turn), shear)
-    # A slant leaves the upper left corner where it is, not the centre.
-    corner = torch.tensor([x.shape[3], x.shape[2]], dtype=matrix.dtype, device=x.device) / -2
-    shift = corner - (matrix[:, :, :2] * corner).sum(2)
-    matrix[:, :, 2] += torch.where(operation[:, None] <= NUMBERS["ShearY"], shift, 0)
-    return warp(x, matrix, "nearest")
+_CHANGES: tuple[GroupChange, ...] = (
+    lambda x, row: warp(x, row[:, 4:].view(-1, 2, 3), "nearest"),
+    lambda x, row: color.blend(x, *row[:, 1:4].unbind(1)),
+    lambda x, row: color.sharpness(x, 1 - row[:, 1]),
+    lambda x, row: color.posterize(x, row[:, 1]),
+    lambda x, row: color.solarize(x, row[:, 1]),
+    lambda x, row: color.autocontrast(x),
+    lambda x, row: color.equalize(x),
+    lambda x, row: color.invert(x),
+)
 
 
-def choose(x: Tensor, number: Tensor, changes: Sequence[Any]) -> Tensor:
-    """Change sample i of x by `changes[number[i]]`, a function and its further arguments, or by none."""
-    result = x.clone()
-    for k, (change, *arguments) in enumerate(changes):
-        chosen = number == k
-        if x.device.type == "cpu":  # compute only the chosen samples
-            rows = chosen.nonzero()[:, 0]
-            if len(rows):
-                result[rows] = change(x[rows], *(argument[rows] for argument in arguments))
-        else:  # compute all: asking a GPU how many are chosen would make it wait
-            spread = chosen.view(-1, *[1] * (x.ndim - 1))
-            result = torch.where(spread, change(x, *arguments), result)
-    return result
+def operate(x: Tensor, turns: Iterable[Tensor]) -> Tensor:
+    """x (N, C, H, W) from 0 to 1, each sample under its operation of each turn: rows of `parameters`."""
+    samples = torch.arange(len(x), device=x.device)  # which lies where
+    for rows in turns:
+        rows = rows.index_select(0, samples)
+        groups = Groups(rows[:, 0].long(), len(_CHANGES))
+        x, rows, samples = map(groups.sort, (x, rows, samples))
+        for k, change in enumerate(_CHANGES):
+            x = groups.change(x, k, change, rows)
+    return x.index_select(0, samples.argsort())

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from trainrun.augment.draws import Draws
-from trainrun.augment.operations import NUM_SIGNED, NUMBERS, operate, strengths
+from trainrun.augment.operations import NUM_SIGNED, NUMBERS, operate, parameters, strengths
 from trainrun.augment.pictures import Colored
 from trainrun.protocols import DataInfo
 from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Fraction, Natural, Split
 
+Turn = tuple[Tensor, Tensor, Tensor]  # of each sample (N,)
+
 
 class _Policy(Colored):
     """Applies operations of `table`, (operations, levels) strengths, after crop and flip."""
 
     table: Tensor
+    rows: Tensor  # parameters of each operation, sign and level
 
-    def apply(self, x: Tensor, operation: Tensor, level: Tensor, negative: Tensor) -> Tensor:
-        """Apply one operation to each sample, all (N,); `negative` counts where a strength has a sign."""
-        self.table = self.table.to(x.device)
-        strength = self.table[operation, level]
-        return operate(x, operation, torch.where(negative & (operation < NUM_SIGNED), -strength, strength))
+    def prepare(self, table: Tensor, info: DataInfo) -> None:
+        """Work out once what an operation needs, for each that can be drawn."""
+        self.table = table
+        number = torch.arange(len(table))[:, None, None]
+        negative = torch.where(number < NUM_SIGNED, -table[:, None], table[:, None])
+        strength = torch.cat([table[:, None], negative], 1)  # (operations, 2, levels)
+        number = number.expand_as(strength).flatten()
+        self.rows = parameters(number, strength.flatten(), *info.input_shape[1:])
+
+    def paint(self, x: Tensor, draws: Draws) -> Tensor:
+        self.rows = self.rows.to(x.device)
+        levels = self.table.shape[1]
+        places = [
+            (2 * operation + negative) * levels + level for operation, level, negative in self.turns(draws)
+        ]
+        return operate(x, [self.rows.index_select(0, place) for place in places])
+
+    @abstractmethod
+    def turns(self, draws: Draws) -> list[Turn]:
+        """One operation after the other: number, level, and whether a strength with a sign is negative."""
 
 
 class AutoAugment(_Policy):
@@ -42,16 +61,15 @@ class AutoAugment(_Policy):
         pairs = transforms.AutoAugment(transforms.AutoAugmentPolicy(policy)).policies
         rows = [[(NUMBERS[name], p, level or 0) for name, p, level in pair] for pair in pairs]
         self.pairs = torch.tensor(rows, dtype=torch.float64)  # (pairs, 2, 3): operation, probability, level
-        self.table = _narrow(10, info)
+        self.prepare(_narrow(10, info), info)
 
-    def paint(self, x: Tensor, draws: Draws) -> Tensor:
-        self.pairs = self.pairs.to(x.device)
-        pair = self.pairs[draws.integers(len(self.pairs))]  # (N, 2, 3)
-        happens, negative = draws.uniform(2) <= pair[:, :, 1], draws.chance(0.5, 2)
-        operation = torch.where(happens, pair[:, :, 0].long(), NUMBERS["Identity"])
-        for turn in range(2):
-            x = self.apply(x, operation[:, turn], pair[:, turn, 2].long(), negative[:, turn])
-        return x
+    def turns(self, draws: Draws) -> list[Turn]:
+        pair = draws.integers(len(self.pairs))
+        self.pairs = self.pairs.to(pair.device)
+        number, p, level = self.pairs[pair].unbind(2)  # (N, 2)
+        happens, negative = draws.uniform(2) <= p, draws.chance(0.5, 2)
+        operation = torch.where(happens, number.long(), NUMBERS["Identity"])
+        return [(operation[:, k], level[:, k].long(), negative[:, k]) for k in range(2)]
 
 
 class RandAugment(_Policy):
@@ -64,14 +82,14 @@ class RandAugment(_Policy):
         if levels < 2 or magnitude >= levels:
             text = f"must be smaller than augment.levels={levels}, of which there are at least 2"
             raise ConfigError.of("augment.magnitude", f"{text}, got {magnitude}")
-        self.num_ops, self.magnitude, self.table = num_ops, magnitude, _narrow(levels, info)
+        self.num_ops, self.magnitude = num_ops, magnitude
+        self.prepare(_narrow(levels, info), info)
 
-    def paint(self, x: Tensor, draws: Draws) -> Tensor:
-        for _ in range(self.num_ops):
-            operation = _any(draws)
-            level = torch.full_like(operation, self.magnitude)
-            x = self.apply(x, operation, level, draws.chance(0.5))
-        return x
+    def turns(self, draws: Draws) -> list[Turn]:
+        operations = [(_any(draws), draws.chance(0.5)) for _ in range(self.num_ops)]
+        return [
+            (number, torch.full_like(number, self.magnitude), negative) for number, negative in operations
+        ]
 
 
 class TrivialAugment(_Policy):
@@ -81,11 +99,12 @@ class TrivialAugment(_Policy):
         super().__init__(shift, flip, info)
         if levels < 2:
             raise ConfigError.of("augment.levels", f"must be at least 2, got {levels}")
-        self.table = strengths(levels, slant=0.99, right=32, down=32, turn=135, factor=0.99, bits=6)
+        table = strengths(levels, slant=0.99, right=32, down=32, turn=135, factor=0.99, bits=6)
+        self.prepare(table, info)
 
-    def paint(self, x: Tensor, draws: Draws) -> Tensor:
+    def turns(self, draws: Draws) -> list[Turn]:
         level = draws.integers(self.table.shape[1])
-        return self.apply(x, _any(draws), level, draws.chance(0.5))
+        return [(_any(draws), level, draws.chance(0.5))]
 
 
 def _any(draws: Draws) -> Tensor:

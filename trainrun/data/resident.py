@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -47,10 +47,15 @@ class IndexedData:
         self.order = sampler
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        return self._batches(self._gather, position, batch_spec, seed)
+
+    def _batches(
+        self, gather: Callable[..., Batch], position: Position, batch_spec: BatchSpec, seed: int
+    ) -> Iterator[Batch]:
         while True:
             order = self.order(self.splits["train"], seed, position.epoch)
             for indices, after in micro_batches(order.to(self.device), position, batch_spec):
-                yield self._gather(indices, after).weighed(self.weights, self.device)
+                yield gather(indices, after).weighed(self.weights, self.device)
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -83,7 +88,7 @@ class InMemoryData(IndexedData):
         self.splits = {name: part for name, part in splits.items() if len(part)}
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
         if info.pixels is not None:
-            self._ends = info.pixels.black, info.pixels.white  # as stored
+            self.stored_black, self.stored_white = info.pixels.black, info.pixels.white
             self._scale_pixels()
 
     def balance(self) -> None:
@@ -112,23 +117,32 @@ class InMemoryData(IndexedData):
         batches = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
         return Samples(map(self.scaled, batches))
 
+    def stored_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        """What `train_batches` gives, but for `standardized`."""
+        return self._batches(self._stored, position, batch_spec, seed)
+
     def scaled(self, batch: Batch) -> Batch:
         """A batch of copies of stored values as the model sees them; changes them in place."""
-        return replace(batch, inputs=self._standardized(batch.inputs))
+        return replace(batch, inputs=self.standardized(batch.inputs))
 
-    def _standardized(self, inputs: Tensor) -> Tensor:
+    def standardized(self, inputs: Tensor) -> Tensor:
+        """Copies of stored inputs as the model sees them; changes them in place."""
         return inputs.to(torch.float32).sub_(self.shift).mul_(self.scale)
 
     def _scale_pixels(self) -> None:
         """Black and white as the model sees them."""
         if self.info.pixels is not None:
-            low, high = self._ends
+            low, high = self.stored_black, self.stored_white
             self.info.pixels.black = ((low - self.shift) * self.scale)[0]
             self.info.pixels.white = ((high - self.shift) * self.scale)[0]
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
-        inputs = self._standardized(self.inputs.index_select(0, indices))
+        inputs = self.standardized(self.inputs.index_select(0, indices))
         return Batch(inputs, self.targets.index_select(0, indices), indices, after)
+
+    def _stored(self, indices: Tensor, after: Position) -> Batch:
+        targets = self.targets.index_select(0, indices)
+        return Batch(self.inputs.index_select(0, indices), targets, indices, after)
 
 
 def resident(

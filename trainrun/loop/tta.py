@@ -50,4 +50,4 @@ def view_of(x: Tensor, down: int, right: int, flipped: bool, black: Tensor) -> T
     if not (down or right):
         return x.flip(3) if flipped else x
     downs, rights, flips = (torch.full((len(x),), value, device=x.device) for value in (down, right, flipped))
-    return crop_flip(x, downs, rights, flips, black)
+    return crop_flip(x, downs, rights, flips, black, (abs(down), abs(right)))
