@@ -49,6 +49,18 @@ def chart(title: str, curves: Mapping[str, Points], is_log: bool, width: int, he
     return [head, *framed(rows, top, bottom, below)]
 
 
+def thinned(points: Points, columns: int) -> Points:
+    """Few points that draw the same line over so many columns: of each the first, last, least and largest."""
+    if len(points) <= 4 * columns:
+        return points
+    first, steps, value = points[0][0], points[-1][0] - points[0][0] + 1, operator.itemgetter(1)
+    kept: list[tuple[int, float]] = []
+    for _, group in itertools.groupby(points, lambda point: (point[0] - first) * columns // steps):
+        column = list(group)
+        kept += sorted({column[0], min(column, key=value), max(column, key=value), column[-1]})
+    return kept
+
+
 def inner_width(width: int, widest: int = WIDEST) -> int:
     """How many columns are left beside the axis."""
     return max(10, min(width, widest) - AXIS - 1)
