@@ -68,7 +68,7 @@ class RecordedRun:
     timing: Sequence[Record]
     in_memory: bool = False  # the data: no loader processes are needed
     unread: int = 0  # lines of its records that cannot be read
-    _curves: dict[tuple[Any, ...], Curve] = field(default_factory=dict, repr=False, compare=False)
+    _curves: dict[tuple[Any, ...], Curve] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def curve(self, part: str, key: str, pick: Callable[[Iterable[float]], float] = min) -> Curve:
         """A figure of the "train", "val" or "timing" records; of several parameter groups the smallest."""

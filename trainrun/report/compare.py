@@ -29,6 +29,7 @@ _CELL = 18  # columns for a value
 _LABEL = 38  # columns for a key
 _RESULTS = "results: val at the best step, train at the last log"
 _COLUMNS = 600  # of a picture, more than any has pixels for a curve
+_NOT_SHOWN = ("update_ratio", "dead_units")  # in no table and no panel, and much of a long record
 _ABSENT = object()
 
 
@@ -58,7 +59,7 @@ def stored(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def _stored(mark: str, path: Path) -> ComparedRun:
-    status, curves = read_json(path / "status.json"), curves_of(path)
+    status, curves = read_json(path / "status.json"), curves_of(path, _NOT_SHOWN)
     monitor, name = printable(status.get("monitor")), printable(status.get("name"))
     settings = flat(load_stored(path / "config.yaml"))
     return ComparedRun(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ _LINES_AT_ONCE = 256  # beyond which parsing more together saves nothing
 _TAIL_BYTES = 1 << 16  # more than the last line of any record
 
 
-def curves_of(run_dir: Path) -> Curves:
+def curves_of(run_dir: Path, left_out: Collection[str] = ()) -> Curves:
     """Every number that the run recorded more than in passing, as it stands after rollbacks and resumes.
 
-    What is no finite number is left out; so are lines that cannot be read. Of lines that tell of one
-    step twice the later counts, in whatever order they stand.
+    What is no finite number is left out; so are lines that cannot be read, and figures that `left_out`
+    names. Of lines that tell of one step twice the later counts, in whatever order they stand.
     """
-    computed = _curves(run_dir / "metrics.jsonl", "rollback", "to", _metric)
-    return computed | _curves(run_dir / "timing.jsonl", "started", "step", _speed)
+    names = {*_NOT_DRAWN, *left_out}
+    computed = _curves(run_dir / "metrics.jsonl", "rollback", "to", _metric, names)
+    return computed | _curves(run_dir / "timing.jsonl", "started", "step", _speed, names)
 
 
 def history_of(run_dir: Path, frame: bool) -> Any:
@@ -44,7 +45,13 @@ def history_of(run_dir: Path, frame: bool) -> Any:
     return table.sort_index().rename_axis("step")
 
 
-def _curves(file: Path, back: str, to: str, curve_of: Callable[[Mapping[str, Any], str], str]) -> Curves:
+def _curves(
+    file: Path,
+    back: str,
+    to: str,
+    curve_of: Callable[[Mapping[str, Any], str], str],
+    left_out: Collection[str],
+) -> Curves:
     """The curves of a file, named by `curve_of`; what follows the step `to` of an event `back` is redone."""
     curves: dict[str, dict[int, float]] = {}
     places: dict[str, dict[str, dict[int, float] | None]] = {}  # where numbers go, by kind of record and name
@@ -56,7 +63,7 @@ def _curves(file: Path, back: str, to: str, curve_of: Callable[[Mapping[str, Any
                     del points[later]
         elif record["event"] in ("train", "eval", "probe") and step is not None:
             known = places.setdefault(f"{record['event']}/{record.get('split')}", {})
-            for name, value in _numbers(record):
+            for name, value in _numbers(record, left_out):
                 if name not in known:
                     curve = curve_of(record, name)
                     known[name] = curves.setdefault(curve, {}) if curve else None
@@ -163,13 +170,13 @@ def _as_record(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
 
 
-def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _numbers(record: Mapping[str, Any], left_out: Collection[str]) -> Iterator[tuple[str, float]]:
     """Names and values; those of a part, such as the learning rates by group, as `lr/group`.
 
     Where the learning rate differs by group, `lr` is the largest.
     """
     for name, value in record.items():
-        if name in _NOT_DRAWN:
+        if name in left_out:
             continue
         if isinstance(value, dict):
             parts = {str(part): float(number) for part, number in value.items() if is_number(number)}

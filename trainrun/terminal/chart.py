@@ -53,10 +53,9 @@ def thinned(points: Points, columns: int) -> Points:
     """Few points that draw the same line over so many columns: of each the first, last, least and largest."""
     if len(points) <= 4 * columns:
         return points
-    first, steps, value = points[0][0], points[-1][0] - points[0][0] + 1, operator.itemgetter(1)
-    kept: list[tuple[int, float]] = []
-    for _, group in itertools.groupby(points, lambda point: (point[0] - first) * columns // steps):
-        column = list(group)
+    value, size, kept = operator.itemgetter(1), -(-len(points) // columns), list[tuple[int, float]]()
+    for start in range(0, len(points), size):
+        column = points[start : start + size]
         kept += sorted({column[0], min(column, key=value), max(column, key=value), column[-1]})
     return kept
 
