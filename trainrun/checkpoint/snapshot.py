@@ -86,7 +86,7 @@ class Snapshot:
 
 
 class _Pages:
-    """Gives out host memory in large pages: 500 times fewer faults at first, and fewer misses at each copy."""
+    """Gives out host memory in large pages: fewer faults at first, and fewer misses at each copy."""
 
     def __init__(self) -> None:
         self._region, self._used = mmap.mmap(-1, mmap.PAGESIZE), mmap.PAGESIZE
@@ -96,7 +96,10 @@ class _Pages:
         form = torch.empty_like(source, device="meta")  # dense, whatever holes the source has
         if self._used + form.nbytes > len(self._region):
             size = max(_REGION_BYTES, form.nbytes)
-            self._region, self._used = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
+            try:
+                self._region, self._used = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
+            except OSError:
+                raise MemoryError(f"{size} bytes of host memory for the copy that a save writes") from None
             with contextlib.suppress(OSError):  # of a system without them
                 self._region.madvise(mmap.MADV_HUGEPAGE)
         start, self._used = self._used, self._used + -(-form.nbytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
