@@ -12,7 +12,7 @@ from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ from trainrun.data.prepared import first_of, prepared
 from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
     Seeded,
+    SeededByKey,
     chunks,
     collate_of,
     describe_value,
@@ -151,6 +152,15 @@ def _identified(info: DataInfo, datasets: Mapping[str, Any], splits: Splits, num
     return replace(info, files=fingerprint_of_files(files, max(num_workers, 1))) if files else info
 
 
+class _Cut(NamedTuple):
+    """A micro-batch of an epoch's order."""
+
+    seed: int  # of its samples' draws
+    loaded: Tensor  # the indices to load: one too many where there are none
+    part: Tensor  # those that count
+    after: Position
+
+
 class DatasetData:
     """Datasets behind torch's DataLoader; a sample's draws depend on (seed, epoch, index) alone.
 
@@ -195,15 +205,19 @@ class DatasetData:
             share = Shard(batch_spec.rank, batch_spec.num_ranks)
             yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
             return
+        cuts, ahead = tee(self._cuts(indices, position, batch_spec, seed))
+        loaded = self._load(dataset, ((cut.seed, cut.loaded) for cut in ahead))
+        for cut, batch in zip(cuts, loaded, strict=True):
+            inputs, targets = batch if len(cut.part) else map_tensors(batch, lambda t: t[:0])
+            own = self.weights.get("train")
+            yield Batch(inputs, targets, cut.part, cut.after).weighed(own, self.device)
+
+    def _cuts(self, indices: Tensor, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[_Cut]:
+        """Epoch after epoch without an end, so that loader processes live, and read ahead, across epochs."""
         while True:
-            order = self.order(indices, seed, position.epoch)
-            parts, ahead = tee(micro_batches(order, position, batch_spec))
-            wanted = (part if len(part) else order[:1] for part, _ in ahead)  # none cannot be stacked
-            loaded = self._load(dataset, wanted, derive(seed, position.epoch))
-            for (part, after), batch in zip(parts, loaded, strict=True):
-                inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
-                own = self.weights.get("train")
-                yield Batch(inputs, targets, part, after).weighed(own, self.device)
+            order, drawn = self.order(indices, seed, position.epoch), derive(seed, position.epoch)
+            for part, after in micro_batches(order, position, batch_spec):
+                yield _Cut(drawn, part if len(part) else order[:1], part, after)  # none cannot be stacked
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -212,7 +226,8 @@ class DatasetData:
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
         parts = list(indices.split(self.eval_batch_size))[share.rank :: share.num_ranks]
-        for part, (inputs, targets) in zip(parts, self._load(dataset, parts, 0), strict=True):
+        loaded = self._load(dataset, ((0, part) for part in parts))
+        for part, (inputs, targets) in zip(parts, loaded, strict=True):
             yield Batch(inputs, targets, part, Position()).weighed(self.weights.get(split), self.device)
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
@@ -237,11 +252,12 @@ class DatasetData:
             )
         return Samples(read_batches(file, self.info.input_shape, self.eval_batch_size, self.device))
 
-    def _load(self, dataset: Dataset[Any], parts: Iterable[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
+    def _load(self, dataset: Dataset[Any], parts: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[Any, Any]]:
+        """The batches of `parts`, each the seed of its samples' draws and their indices."""
         parts, ahead = tee(parts)
         loader = DataLoader(
-            Seeded(dataset, seed),
-            batch_sampler=(part.tolist() for part in ahead),
+            SeededByKey(dataset),
+            batch_sampler=([(seed, index) for index in part.tolist()] for seed, part in ahead),
             num_workers=self.num_workers,
             collate_fn=collate_of(dataset),
             worker_init_fn=_prepare_worker,
@@ -252,7 +268,7 @@ class DatasetData:
         try:
             batches = iter(loader)
             workers = set(getattr(batches, "_workers", ()))  # also those that died already
-            for part, batch in zip(parts, batches, strict=True):
+            for (_, part), batch in zip(parts, batches, strict=True):
                 yield self._moved(batch, part, dataset)
         except BaseException as error:  # a stop, while a loader process may be stuck in a sample
             dead = workers_error(error, workers)

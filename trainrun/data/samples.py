@@ -47,6 +47,17 @@ class Seeded(Dataset[Any]):
             return FailedSample(_describe_failure(self.dataset, index, error), traceback=text)
 
 
+class SeededByKey(Dataset[Any]):
+    """The same by (seed, i), so that one set of loader processes serves all epochs."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        seed, index = key
+        return Seeded(self.dataset, seed)[index]
+
+
 def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
     """One pass over an iterable dataset; draws are seeded from the sample's number, from `start` on."""
     seed_all(derive(seed, start))
