@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_REGION_BYTES = 1 << 26  # of addresses; memory is taken as it is written, in pages of 2 MiB
-_ALIGNED_BYTES = 64  # a cache line, and a multiple of the size of every type
+_LARGE_PAGE = 1 << 21  # bytes
 
 Copies = dict[tuple[Any, ...], tuple[Tensor, Tensor]]  # (copy, source) by where the source lies
 
@@ -26,29 +25,24 @@ class Snapshot:
 
     def __init__(self) -> None:
         self._memory: dict[tuple[Any, ...], list[Tensor]] = {}  # by kind of tensor: copies free to be used
-        self._pages = _Pages()
 
     def reserve(self, tree: Any) -> None:
         """Page in the memory that copies of such tensors take, so that the first is as quick as the next."""
         copies: Copies = {}
-        self._placed(tree, self._free(), copies)
+        self._placed(tree, {}, copies)
         for copy, _ in copies.values():
             copy.zero_()
 
     def take(self, tree: Any) -> Any:
         """The same containers around copies of the tensors; what shares memory goes on sharing it."""
         copies: Copies = {}
-        placed = self._placed(tree, self._free(), copies)
-        devices = {source.device for _, source in copies.values() if source.is_cuda}
+        placed = self._placed(tree, {kind: list(free) for kind, free in self._memory.items()}, copies)
         if copies:
             targets, sources = (list(tensors) for tensors in zip(*copies.values(), strict=True))
-            torch._foreach_copy_(targets, sources, non_blocking=bool(devices))
-        for device in devices:
+            torch._foreach_copy_(targets, sources, non_blocking=True)
+        for device in {source.device for _, source in copies.values() if source.is_cuda}:
             torch.cuda.synchronize(device)  # all copies were queued; now they are here
         return placed
-
-    def _free(self) -> dict[tuple[Any, ...], list[Tensor]]:
-        return {kind: list(tensors) for kind, tensors in self._memory.items()}
 
     def _placed(self, tree: Any, free: dict[Any, list[Tensor]], copies: Copies) -> Any:
         """The containers around memory for copies, which are yet to be made."""
@@ -74,34 +68,20 @@ class Snapshot:
             if free.get(kind):
                 copy = free[kind].pop()
             else:
-                copy = self._memory_like(source)
+                copy = _memory_like(source)
                 self._memory.setdefault(kind, []).append(copy)
             copies[storage] = copy, source
         return copies[storage][0]
 
-    def _memory_like(self, source: Tensor) -> Tensor:
-        if source.is_cuda:  # copies from there need pinned memory to be quick
-            return torch.empty_like(source, device="cpu", pin_memory=True)
-        return self._pages.empty_like(source)
 
-
-class _Pages:
-    """Gives out host memory in large pages: fewer faults at first, and fewer misses at each copy."""
-
-    def __init__(self) -> None:
-        self._region, self._used = mmap.mmap(-1, mmap.PAGESIZE), mmap.PAGESIZE
-
-    def empty_like(self, source: Tensor) -> Tensor:
-        """A tensor that shares its storage with no other, laid out as `source`."""
-        form = torch.empty_like(source, device="meta")  # dense, whatever holes the source has
-        if self._used + form.nbytes > len(self._region):
-            size = max(_REGION_BYTES, form.nbytes)
-            try:
-                self._region, self._used = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
-            except OSError:
-                raise MemoryError(f"{size} bytes of host memory for the copy that a save writes") from None
-            with contextlib.suppress(OSError):  # of a system without them
-                self._region.madvise(mmap.MADV_HUGEPAGE)
-        start, self._used = self._used, self._used + -(-form.nbytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
-        flat = torch.frombuffer(self._region, dtype=source.dtype, count=form.numel(), offset=start)
-        return flat.as_strided(form.shape, form.stride())
+def _memory_like(source: Tensor) -> Tensor:
+    """Memory for a copy; in pages of 2 MiB, as there are, it is paged in and written several times faster."""
+    if source.is_cuda:  # copies from there need pinned memory to be quick
+        return torch.empty_like(source, device="cpu", pin_memory=True)
+    form = torch.empty_like(source, device="meta")  # dense, whatever holes the source has
+    with contextlib.suppress(OSError):
+        if form.nbytes >= _LARGE_PAGE:
+            pages = mmap.mmap(-1, form.nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            pages.madvise(mmap.MADV_HUGEPAGE)
+            return torch.frombuffer(pages, dtype=source.dtype).as_strided(form.shape, form.stride())
+    return torch.empty_like(source, device="cpu")

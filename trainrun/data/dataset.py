@@ -12,7 +12,7 @@ from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +37,6 @@ from trainrun.data.prepared import first_of, prepared
 from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
     Seeded,
-    SeededByKey,
     chunks,
     collate_of,
     describe_value,
@@ -152,15 +151,6 @@ def _identified(info: DataInfo, datasets: Mapping[str, Any], splits: Splits, num
     return replace(info, files=fingerprint_of_files(files, max(num_workers, 1))) if files else info
 
 
-class _Cut(NamedTuple):
-    """A micro-batch of an epoch's order."""
-
-    seed: int  # of its samples' draws
-    loaded: Tensor  # the indices to load: one too many where there are none
-    part: Tensor  # those that count
-    after: Position
-
-
 class DatasetData:
     """Datasets behind torch's DataLoader; a sample's draws depend on (seed, epoch, index) alone.
 
@@ -205,19 +195,23 @@ class DatasetData:
             share = Shard(batch_spec.rank, batch_spec.num_ranks)
             yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
             return
-        cuts, ahead = tee(self._cuts(indices, position, batch_spec, seed))
-        loaded = self._load(dataset, ((cut.seed, cut.loaded) for cut in ahead))
-        for cut, batch in zip(cuts, loaded, strict=True):
-            inputs, targets = batch if len(cut.part) else map_tensors(batch, lambda t: t[:0])
-            own = self.weights.get("train")
-            yield Batch(inputs, targets, cut.part, cut.after).weighed(own, self.device)
+        parts, ahead = tee(self._parts(indices, position, batch_spec, seed))
+        loaded = self._load(dataset, ((drawn, some) for drawn, some, _, _ in ahead))
+        for (_, _, part, after), batch in zip(parts, loaded, strict=True):
+            inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
+            yield Batch(inputs, targets, part, after).weighed(self.weights.get("train"), self.device)
 
-    def _cuts(self, indices: Tensor, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[_Cut]:
-        """Epoch after epoch without an end, so that loader processes live, and read ahead, across epochs."""
+    def _parts(
+        self, indices: Tensor, position: Position, batch_spec: BatchSpec, seed: int
+    ) -> Iterator[tuple[int, Tensor, Tensor, Position]]:
+        """(the draws' seed, what to load, what of it counts, the position after), epoch after epoch.
+
+        So loader processes live, and read ahead, across epochs.
+        """
         while True:
             order, drawn = self.order(indices, seed, position.epoch), derive(seed, position.epoch)
             for part, after in micro_batches(order, position, batch_spec):
-                yield _Cut(drawn, part if len(part) else order[:1], part, after)  # none cannot be stacked
+                yield drawn, part if len(part) else order[:1], part, after  # none cannot be stacked
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -256,7 +250,7 @@ class DatasetData:
         """The batches of `parts`, each the seed of its samples' draws and their indices."""
         parts, ahead = tee(parts)
         loader = DataLoader(
-            SeededByKey(dataset),
+            Seeded(dataset, 0),
             batch_sampler=([(seed, index) for index in part.tolist()] for seed, part in ahead),
             num_workers=self.num_workers,
             collate_fn=collate_of(dataset),

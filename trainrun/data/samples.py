@@ -33,29 +33,22 @@ class FailedSample:
 
 
 class Seeded(Dataset[Any]):
-    """A map-style dataset whose sample i depends on (seed, i) alone, whichever process reads it."""
+    """A map-style dataset whose sample i depends on (seed, i) alone, whichever process reads it.
+
+    A sample asked for as (seed, i) has that seed, so that one set of processes serves all epochs.
+    """
 
     def __init__(self, dataset: Dataset[Any], seed: int) -> None:
         self.dataset, self.seed = dataset, seed
 
-    def __getitem__(self, index: int) -> Any:
-        seed_all(derive(self.seed, index))
+    def __getitem__(self, key: int | tuple[int, int]) -> Any:
+        seed, index = key if isinstance(key, tuple) else (self.seed, key)
+        seed_all(derive(seed, index))
         try:
             return self.dataset[index]
         except (Exception, SystemExit) as error:
             text = "".join(traceback.format_exception(error))
             return FailedSample(_describe_failure(self.dataset, index, error), traceback=text)
-
-
-class SeededByKey(Dataset[Any]):
-    """The same by (seed, i), so that one set of loader processes serves all epochs."""
-
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        seed, index = key
-        return Seeded(self.dataset, seed)[index]
 
 
 def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:

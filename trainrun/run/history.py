@@ -14,6 +14,7 @@ from trainrun.vocabulary.errors import ConfigError
 
 Curve = list[tuple[int, float]]  # (step, value), the steps rising
 Curves = dict[str, Curve]  # "train/loss", "val/accuracy", "lr", "speed/samples_per_s"
+_Name = Callable[[Mapping[str, Any], str], str]  # the curve of a record's number
 
 _NOT_DRAWN = {"event", "step", "epoch", "split", "weights", "nonfinite", "time"}
 _LINES_AT_ONCE = 256  # beyond which parsing more together saves nothing
@@ -45,13 +46,7 @@ def history_of(run_dir: Path, frame: bool) -> Any:
     return table.sort_index().rename_axis("step")
 
 
-def _curves(
-    file: Path,
-    back: str,
-    to: str,
-    curve_of: Callable[[Mapping[str, Any], str], str],
-    left_out: Collection[str],
-) -> Curves:
+def _curves(file: Path, back: str, to: str, curve_of: _Name, left_out: Collection[str]) -> Curves:
     """The curves of a file, named by `curve_of`; what follows the step `to` of an event `back` is redone."""
     curves: dict[str, dict[int, float]] = {}
     places: dict[str, dict[str, dict[int, float] | None]] = {}  # where numbers go, by kind of record and name
