@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from resource import RUSAGE_SELF, getrusage
 
 import torch
 from torch import nn
@@ -64,3 +65,26 @@ def test_memory_order_and_layer_versions_are_kept() -> None:
     assert Snapshot().take([kernel])[0].stride() == kernel.stride()
     stored = nn.BatchNorm1d(3).state_dict()
     assert Snapshot().take(stored)._metadata == stored._metadata
+
+
+def test_reserved_memory_is_that_of_the_first_copy_which_pages_in_nothing() -> None:
+    state = {"weight": torch.ones(2048, 2048), "moments": [torch.zeros(2048, 2048) for _ in range(2)]}
+    snapshot = Snapshot()
+    snapshot.reserve(state)
+    before = getrusage(RUSAGE_SELF).ru_minflt
+    taken = snapshot.take(state)
+    faults = getrusage(RUSAGE_SELF).ru_minflt - before
+    assert same_bits(taken, state)
+    assert faults < 1000  # of 12,288 pages of 4 KiB
+
+
+def test_copies_share_no_storage_and_hold_no_more_than_their_own() -> None:
+    state = [torch.ones(3), torch.ones(5, dtype=torch.bfloat16), torch.ones(1, dtype=torch.bool)]
+    taken = Snapshot().take(state)
+    assert [copy.untyped_storage().nbytes() for copy in taken] == [12, 10, 1]
+    assert len({copy.untyped_storage().data_ptr() for copy in taken}) == 3
+
+
+def test_a_tensor_larger_than_a_region_and_one_with_holes_are_copied() -> None:
+    large, holes = torch.arange(1 << 25, dtype=torch.int32), torch.arange(24).view(4, 6)[:, ::2]
+    assert same_bits(Snapshot().take([large, holes]), [large, holes])

@@ -296,6 +296,21 @@ def test_a_stop_while_loader_processes_start_leaves_none(
     assert not stops and not active_children() and not lost
 
 
+class ReadBy(Pictures):
+    """The input is the process that reads the sample."""
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.tensor([float(os.getpid())]), self.labels[index]
+
+
+def test_loader_processes_live_across_epochs() -> None:
+    batches = make(ReadBy(), num_workers=2).train_batches(Position(), BatchSpec(4, 1), 0)
+    pids = {int(batch.inputs[0, 0]) for batch in islice(batches, 35)}  # 7 an epoch
+    batches.close()
+    assert len(pids) == 2 and os.getpid() not in pids
+    assert not active_children()
+
+
 class Slow(Pictures):
     """The second batch takes a little longer."""
 
@@ -320,7 +335,8 @@ def test_a_worker_told_to_end_before_its_first_batch_is_sent_says_nothing(
     monkeypatch.setattr(connection, "SocketListener", slowly_made)
     monkeypatch.setattr("shutil.rmtree", slowly_removed)
     dataset = Slow(16)
-    batches = DatasetData._load(make(dataset, num_workers=2), dataset, list(torch.arange(16).split(8)), 0)
+    parts = [(0, part) for part in torch.arange(16).split(8)]
+    batches = DatasetData._load(make(dataset, num_workers=2), dataset, parts)
     next(batches)
     batches.close()
     assert not active_children()

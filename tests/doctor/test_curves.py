@@ -110,3 +110,20 @@ def test_a_metric_of_which_less_is_better_does_not_tell(tmp_path: Path) -> None:
     folder = written(tmp_path, record, config="monitor_mode: min\n")
     (folder / "status.json").write_text('{"monitor": "val/error_rate"}')
     assert read(folder).metric == "loss"
+
+
+def test_each_record_is_parsed_once_and_each_curve_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"event": "train", "step": step, "loss": 0.5} for step in range(1, 5001)]
+    folder, parsed, loads = written(tmp_path, *rows, "{broken"), list[int](), json.loads
+
+    def counted(text: str) -> object:
+        parsed.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", counted)
+    run = read(folder)
+    assert sum(parsed) < 1.2 * (folder / "metrics.jsonl").stat().st_size  # the last lines twice
+    assert run.unread == 1 and len(run.curve("train", "loss")) == 5000
+    assert run.curve("train", "loss") is run.curve("train", "loss")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from trainrun.run.history import (
     curves_of,
@@ -14,8 +17,12 @@ from trainrun.run.history import (
     epochs_of,
     is_contradicted,
     is_number,
+    records_or_none,
     saved_step,
     unread_lines,
+)
+from trainrun.run.history import (
+    records as records_of,
 )
 from trainrun.run.record import Record
 from trainrun.vocabulary.events import Evaluated, RolledBack, Started, StepsLogged
@@ -145,3 +152,63 @@ def test_a_pipe_in_place_of_a_record_is_not_waited_for(tmp_path: Path) -> None:
 def test_what_is_a_number() -> None:
     assert is_number(1) and is_number(0.5)
     assert not any(map(is_number, (True, None, "1", [1], math.nan, math.inf, 10**400)))
+
+
+LINES = (
+    '{"event": "train", "step": 1}',
+    '{"event": "train", "step": 2}, {"event": "train", "step": 3}',
+    '{"event": "train", "step": 4, "loss": [1',
+    "2]}",
+    "",
+    '[{"event": "train"}]',
+    '{"event": 3}',
+    "\u2028",
+    "[" * 5000,
+    '{"event": "train", "step": ' + "9" * 5000 + "}",
+)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lines_are_records_by_themselves_whatever_stands_beside(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    lines = [draw.choice(LINES[: 1 if draw.random() < 0.9 else None]) for _ in range(1000)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    expected = [json.loads(line) if line == LINES[0] else None for line in lines]
+    assert [*records_or_none(tmp_path / "metrics.jsonl")] == expected
+    assert [*records_of(tmp_path / "metrics.jsonl")] == [record for record in expected if record]
+
+
+def test_a_long_record_is_read_once_and_the_epochs_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [{"event": "train", "step": step, "epoch": step / 10, "loss": 0.5} for step in range(1, 20_001)]
+    jsonl(tmp_path / "metrics.jsonl", *lines, {"event": "finished", "step": 20_000})
+    parsed: list[int] = []
+    loads = json.loads
+
+    def counted(text: str) -> Any:
+        parsed.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", counted)
+    size = (tmp_path / "metrics.jsonl").stat().st_size
+    assert len(curves_of(tmp_path)["train/loss"]) == 20_000
+    assert sum(parsed) < 1.02 * size and len(parsed) < 100
+    parsed.clear()
+    assert epochs_of(tmp_path) == 2000.0
+    assert sum(parsed) < 70_000
+
+
+def test_epochs_are_found_also_far_before_the_end(tmp_path: Path) -> None:
+    jsonl(
+        tmp_path / "metrics.jsonl",
+        {"event": "train", "step": 5, "epoch": 0.5},
+        *[{"event": "eval", "step": 5, "text": "y" * 1000}] * 100,
+    )
+    assert epochs_of(tmp_path) == 0.5
+
+
+def test_what_is_left_out_makes_no_curve(tmp_path: Path) -> None:
+    ratios = {"head": 0.1, "body": 0.2}
+    jsonl(tmp_path / "metrics.jsonl", {"event": "train", "step": 5, "loss": 0.5, "update_ratio": ratios})
+    assert curves_of(tmp_path, ["update_ratio"]) == {"train/loss": [(5, 0.5)]}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from trainrun.terminal.braille import path
-from trainrun.terminal.chart import chart, is_wide, span
+from trainrun.terminal.chart import chart, is_wide, span, thinned
 
 RISING = [(step, step / 100) for step in range(0, 101, 10)]
 FALLING = [(step, 1 - step / 100) for step in range(0, 101, 10)]
@@ -53,3 +55,20 @@ def test_nothing_to_draw_is_nothing_and_one_point_is_something() -> None:
     assert span([2.0, 2.0]) == (1.0, 3.0)
     assert span([0.0]) == (-0.5, 0.5)
     assert is_wide([1.0, 41.0]) and not is_wide([1.0, 39.0]) and not is_wide([0.0, 99.0]) and not is_wide([])
+
+
+@pytest.mark.parametrize("count", [10, 401, 5000, 100_000])
+def test_a_thinned_curve_draws_the_same_dots(count: int) -> None:
+    draw = random.Random(count)
+    points = [(5 * index, draw.gauss(0, 1) + index / count) for index in range(count)]
+    few = thinned(points, 500)
+    assert len(few) <= 2000 and set(few) <= set(points) and few == sorted(few)
+    ranges = span([x for x, _ in points]), span([y for _, y in points])
+    whole = path([(float(x), y) for x, y in points], 50, 6, *ranges)
+    drawn = path([(float(x), y) for x, y in few], 50, 6, *ranges)
+    dots = [ord(a) ^ ord(b) for a, b in zip("".join(whole), "".join(drawn), strict=True)]
+    assert sum(map(int.bit_count, dots)) <= 0.02 * 100 * 24
+
+
+def test_few_points_stay_as_they_are() -> None:
+    assert thinned(RISING, 3) is RISING

@@ -73,6 +73,7 @@ class Checkpoints:
         self._snapshot = Snapshot()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[CheckpointSaved | None] | None = None
+        self._reserved: Future[None] | None = None
 
     def most_kept(self, total_steps: int) -> int:
         """How many checkpoints lie on the disk at once, at most, of a run of so many steps."""
@@ -81,6 +82,11 @@ class Checkpoints:
 
     def is_due(self, step: int) -> bool:
         return step > 0 and step % self.every == 0
+
+    def prepare(self, state: TrainState) -> None:
+        """Page in the memory of the first save beside the loop; call it when the optimizer has its state."""
+        if self._reserved is None and self.record is not None:
+            self._reserved = self._thread.submit(self._snapshot.reserve, state.state_dict())
 
     def begin(self, state: TrainState) -> tuple[CheckpointSaved, ...]:
         """Copy the state, and write the copy beside the loop. Returns the save before, now finished.
@@ -91,6 +97,8 @@ class Checkpoints:
         if record is None:
             return before
         began = time.perf_counter()
+        if self._reserved is not None:
+            self._reserved.result()
         parts = self._snapshot.take(state.state_dict())
         about = {"step": state.step, "weights": state.eval_weights, "best": state.best}
         about |= {"best_step": state.best_step, "metrics_bytes": record.metrics_bytes()}

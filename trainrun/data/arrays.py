@@ -1,4 +1,4 @@
-"""Arrays of .npz, .npy, HDF5 or .pt files, in memory or memory-mapped; pictures become channels first."""
+"""Arrays of .npz, .npy, HDF5 or .pt files, in memory or on disk; pictures become channels first."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from trainrun.data.faults import check_targets, first_few, first_unfit
 from trainrun.data.fingerprint import fingerprint_of_files
 from trainrun.data.order import evenly_spaced
 from trainrun.data.resident import Holdout, InMemoryData, described
+from trainrun.data.rows_in_file import read_by_place
 from trainrun.data.samples import typed
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
@@ -51,7 +52,7 @@ class RowsOnDisk:
 
     def __init__(self, entries: Sequence[Entry], layout: SampleLayout) -> None:
         self.entries, self.layout, self.device = entries, layout, torch.device("cpu")
-        self.arrays = [entry.rows() for entry in entries]
+        self.arrays = [read_by_place(entry.rows()) for entry in entries]
         self.ends = list(accumulate(map(len, self.arrays)))
 
     def to(self, device: torch.device) -> RowsOnDisk:

@@ -195,15 +195,23 @@ class DatasetData:
             share = Shard(batch_spec.rank, batch_spec.num_ranks)
             yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
             return
+        parts, ahead = tee(self._parts(indices, position, batch_spec, seed))
+        loaded = self._load(dataset, ((drawn, some) for drawn, some, _, _ in ahead))
+        for (_, _, part, after), batch in zip(parts, loaded, strict=True):
+            inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
+            yield Batch(inputs, targets, part, after).weighed(self.weights.get("train"), self.device)
+
+    def _parts(
+        self, indices: Tensor, position: Position, batch_spec: BatchSpec, seed: int
+    ) -> Iterator[tuple[int, Tensor, Tensor, Position]]:
+        """(the draws' seed, what to load, what of it counts, the position after), epoch after epoch.
+
+        So loader processes live, and read ahead, across epochs.
+        """
         while True:
-            order = self.order(indices, seed, position.epoch)
-            parts, ahead = tee(micro_batches(order, position, batch_spec))
-            wanted = (part if len(part) else order[:1] for part, _ in ahead)  # none cannot be stacked
-            loaded = self._load(dataset, wanted, derive(seed, position.epoch))
-            for (part, after), batch in zip(parts, loaded, strict=True):
-                inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
-                own = self.weights.get("train")
-                yield Batch(inputs, targets, part, after).weighed(own, self.device)
+            order, drawn = self.order(indices, seed, position.epoch), derive(seed, position.epoch)
+            for part, after in micro_batches(order, position, batch_spec):
+                yield drawn, part if len(part) else order[:1], part, after  # none cannot be stacked
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -212,7 +220,8 @@ class DatasetData:
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
         parts = list(indices.split(self.eval_batch_size))[share.rank :: share.num_ranks]
-        for part, (inputs, targets) in zip(parts, self._load(dataset, parts, 0), strict=True):
+        loaded = self._load(dataset, ((0, part) for part in parts))
+        for part, (inputs, targets) in zip(parts, loaded, strict=True):
             yield Batch(inputs, targets, part, Position()).weighed(self.weights.get(split), self.device)
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
@@ -237,11 +246,12 @@ class DatasetData:
             )
         return Samples(read_batches(file, self.info.input_shape, self.eval_batch_size, self.device))
 
-    def _load(self, dataset: Dataset[Any], parts: Iterable[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
+    def _load(self, dataset: Dataset[Any], parts: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[Any, Any]]:
+        """The batches of `parts`, each the seed of its samples' draws and their indices."""
         parts, ahead = tee(parts)
         loader = DataLoader(
-            Seeded(dataset, seed),
-            batch_sampler=(part.tolist() for part in ahead),
+            Seeded(dataset, 0),
+            batch_sampler=([(seed, index) for index in part.tolist()] for seed, part in ahead),
             num_workers=self.num_workers,
             collate_fn=collate_of(dataset),
             worker_init_fn=_prepare_worker,
@@ -252,7 +262,7 @@ class DatasetData:
         try:
             batches = iter(loader)
             workers = set(getattr(batches, "_workers", ()))  # also those that died already
-            for part, batch in zip(parts, batches, strict=True):
+            for (_, part), batch in zip(parts, batches, strict=True):
                 yield self._moved(batch, part, dataset)
         except BaseException as error:  # a stop, while a loader process may be stuck in a sample
             dead = workers_error(error, workers)

@@ -33,13 +33,17 @@ class FailedSample:
 
 
 class Seeded(Dataset[Any]):
-    """A map-style dataset whose sample i depends on (seed, i) alone, whichever process reads it."""
+    """A map-style dataset whose sample i depends on (seed, i) alone, whichever process reads it.
+
+    A sample asked for as (seed, i) has that seed, so that one set of processes serves all epochs.
+    """
 
     def __init__(self, dataset: Dataset[Any], seed: int) -> None:
         self.dataset, self.seed = dataset, seed
 
-    def __getitem__(self, index: int) -> Any:
-        seed_all(derive(self.seed, index))
+    def __getitem__(self, key: int | tuple[int, int]) -> Any:
+        seed, index = key if isinstance(key, tuple) else (self.seed, key)
+        seed_all(derive(seed, index))
         try:
             return self.dataset[index]
         except (Exception, SystemExit) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -13,7 +13,7 @@ from typing import Any
 from trainrun.config.task_facts import metric_modes
 from trainrun.config.tree import value_at
 from trainrun.run.files import read_json
-from trainrun.run.history import is_number, records, step_of, unread_lines
+from trainrun.run.history import is_number, records_or_none, step_of
 from trainrun.run.listing import state_in
 
 Record = Mapping[str, Any]
@@ -68,12 +68,16 @@ class RecordedRun:
     timing: Sequence[Record]
     in_memory: bool = False  # the data: no loader processes are needed
     unread: int = 0  # lines of its records that cannot be read
+    _curves: dict[tuple[Any, ...], Curve] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def curve(self, part: str, key: str, pick: Callable[[Iterable[float]], float] = min) -> Curve:
         """A figure of the "train", "val" or "timing" records; of several parameter groups the smallest."""
-        points = ((step_of(record), _number(record.get(key), pick)) for record in getattr(self, part))
-        good = [(step, value) for step, value in points if step is not None and value is not None]
-        return Curve(tuple(step for step, _ in good), tuple(value for _, value in good))
+        if (part, key, pick) not in self._curves:  # each is asked for by several rules
+            points = ((step_of(record), _number(record.get(key), pick)) for record in getattr(self, part))
+            good = [(step, value) for step, value in points if step is not None and value is not None]
+            curve = Curve(tuple(step for step, _ in good), tuple(value for _, value in good))
+            self._curves[part, key, pick] = curve
+        return self._curves[part, key, pick]
 
     @property
     def has_verdict(self) -> bool:
@@ -120,8 +124,11 @@ def read(run_dir: Path) -> RecordedRun:
     from trainrun.config.stored import load_stored  # which is slow to import, and the table needs it not
 
     status = read_json(run_dir / "status.json")
-    train, val, nonfinite = dict[int, Record](), dict[int, Record](), list[Record]()
-    for record in records(run_dir / "metrics.jsonl"):
+    train, val, nonfinite, unread = dict[int, Record](), dict[int, Record](), list[Record](), 0
+    for record in records_or_none(run_dir / "metrics.jsonl"):
+        if record is None:
+            unread += 1
+            continue
         kind, step = record.get("event"), step_of(record)
         if kind == "train" and step is not None:
             train[step] = record
@@ -132,14 +139,15 @@ def read(run_dir: Path) -> RecordedRun:
         elif kind == "rollback":
             to = step_of(record, "to") or 0
             train, val = ({step: part[step] for step in part if step <= to} for part in (train, val))
+    timing = list(records_or_none(run_dir / "timing.jsonl"))
     return RecordedRun(
         settings=load_stored(run_dir / "config.yaml"),
         status=status | {"state": state_in(run_dir, status)},
         train=[train[step] for step in sorted(train)],
         val=[val[step] for step in sorted(val)],
         nonfinite=nonfinite,
-        timing=list(records(run_dir / "timing.jsonl")),
-        unread=sum(unread_lines(run_dir / name) for name in ("metrics.jsonl", "timing.jsonl")),
+        timing=[record for record in timing if record is not None],
+        unread=unread + timing.count(None),
         in_memory=read_json(run_dir / "environment.json").get("in_memory") is True,
     )
 

@@ -62,6 +62,7 @@ class Loop:
                 result = self._run_step(state, window)
                 state.meter.add(result)
                 clock.record_step()
+                self.checkpoints.prepare(state)
                 if result.finding is not None:
                     yield from handle_nonfinite(state, result.finding, self.policy, self.checkpoints, clock)
                 if self.budget and (event := self.budget.replan(state, clock.seconds_with_end)):

@@ -19,6 +19,7 @@ from trainrun.report.values import text_of
 from trainrun.run.files import object_in, read_json
 from trainrun.run.history import Curves, curves_of, epochs_of
 from trainrun.run.listing import printable, state_in
+from trainrun.terminal.chart import Points, thinned
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import cut, side_by_side
 
@@ -27,6 +28,8 @@ _OWN = {"name", "run_dir", "resume"}  # what a run is called, not what it does
 _CELL = 18  # columns for a value
 _LABEL = 38  # columns for a key
 _RESULTS = "results: val at the best step, train at the last log"
+_COLUMNS = 600  # of a picture, more than any has pixels for a curve
+_NOT_SHOWN = ("update_ratio", "dead_units")  # in no table and no panel, and much of a long record
 _ABSENT = object()
 
 
@@ -41,7 +44,7 @@ class ComparedRun:
     monitor: str  # "val/accuracy"; empty where nothing is
     settings: Mapping[str, Any]  # "optimizer.lr" -> 0.1
     results: Mapping[str, float | str]  # of val at the best step, of train at the last log
-    curves: Curves
+    curves: Mapping[str, Points]  # thinned to what can be drawn
 
     @property
     def title(self) -> str:
@@ -56,7 +59,7 @@ def stored(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def _stored(mark: str, path: Path) -> ComparedRun:
-    status, curves = read_json(path / "status.json"), curves_of(path)
+    status, curves = read_json(path / "status.json"), curves_of(path, _NOT_SHOWN)
     monitor, name = printable(status.get("monitor")), printable(status.get("name"))
     settings = flat(load_stored(path / "config.yaml"))
     return ComparedRun(
@@ -67,7 +70,7 @@ def _stored(mark: str, path: Path) -> ComparedRun:
         monitor=monitor,
         settings={key: value for key, value in settings.items() if key not in _OWN},
         results=_surroundings(path) | _results(path, status, curves, monitor),
-        curves=curves,
+        curves={curve: thinned(points, _COLUMNS) for curve, points in curves.items()},
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,22 @@ from trainrun.vocabulary.errors import ConfigError
 
 Curve = list[tuple[int, float]]  # (step, value), the steps rising
 Curves = dict[str, Curve]  # "train/loss", "val/accuracy", "lr", "speed/samples_per_s"
+_Name = Callable[[Mapping[str, Any], str], str]  # the curve of a record's number
 
 _NOT_DRAWN = {"event", "step", "epoch", "split", "weights", "nonfinite", "time"}
+_LINES_AT_ONCE = 256  # beyond which parsing more together saves nothing
 _TAIL_BYTES = 1 << 16  # more than the last line of any record
 
 
-def curves_of(run_dir: Path) -> Curves:
+def curves_of(run_dir: Path, left_out: Collection[str] = ()) -> Curves:
     """Every number that the run recorded more than in passing, as it stands after rollbacks and resumes.
 
-    What is no finite number is left out; so are lines that cannot be read. Of lines that tell of one
-    step twice the later counts, in whatever order they stand.
+    What is no finite number is left out; so are lines that cannot be read, and figures that `left_out`
+    names. Of lines that tell of one step twice the later counts, in whatever order they stand.
     """
-    computed = _curves(run_dir / "metrics.jsonl", "rollback", "to", _metric)
-    return computed | _curves(run_dir / "timing.jsonl", "started", "step", _speed)
+    names = {*_NOT_DRAWN, *left_out}
+    computed = _curves(run_dir / "metrics.jsonl", "rollback", "to", _metric, names)
+    return computed | _curves(run_dir / "timing.jsonl", "started", "step", _speed, names)
 
 
 def history_of(run_dir: Path, frame: bool) -> Any:
@@ -41,18 +46,24 @@ def history_of(run_dir: Path, frame: bool) -> Any:
     return table.sort_index().rename_axis("step")
 
 
-def _curves(file: Path, back: str, to: str, curve_of: Callable[[Mapping[str, Any], str], str]) -> Curves:
+def _curves(file: Path, back: str, to: str, curve_of: _Name, left_out: Collection[str]) -> Curves:
     """The curves of a file, named by `curve_of`; what follows the step `to` of an event `back` is redone."""
     curves: dict[str, dict[int, float]] = {}
+    places: dict[str, dict[str, dict[int, float] | None]] = {}  # where numbers go, by kind of record and name
     for record in records(file):
         step = step_of(record)
         if record["event"] == back and isinstance(first := record.get(to), int):
-            for name, points in curves.items():
-                curves[name] = {point: value for point, value in points.items() if point <= first}
+            for points in curves.values():
+                for later in [point for point in points if point > first]:
+                    del points[later]
         elif record["event"] in ("train", "eval", "probe") and step is not None:
-            for name, value in _numbers(record):
-                if curve := curve_of(record, name):
-                    curves.setdefault(curve, {})[step] = value
+            known = places.setdefault(f"{record['event']}/{record.get('split')}", {})
+            for name, value in _numbers(record, left_out):
+                if name not in known:
+                    curve = curve_of(record, name)
+                    known[name] = curves.setdefault(curve, {}) if curve else None
+                if (place := known[name]) is not None:
+                    place[step] = value
     return {name: sorted(points.items()) for name, points in curves.items()}
 
 
@@ -69,15 +80,17 @@ def _speed(record: Mapping[str, Any], name: str) -> str:
 
 def epochs_of(run_dir: Path) -> float | None:
     """How many epochs the run has come to by its last logged step; None where none is told."""
-    epochs = [r.get("epoch") for r in records(run_dir / "metrics.jsonl") if r["event"] == "train"]
-    last = epochs[-1] if epochs else None
+    file = run_dir / "metrics.jsonl"
+    near_end = [record for record in map(_record, _tail(file)) if record and record["event"] == "train"]
+    logged = near_end or [record for record in records(file) if record["event"] == "train"]
+    last = logged[-1].get("epoch") if logged else None
     return float(last) if isinstance(last, (int, float)) else None
 
 
 def end_of(run_dir: Path) -> dict[str, Any] | None:
     """The record by which a run came to its end; None where its last record is another, or there is none."""
-    lines = _lines(run_dir / "metrics.jsonl", _TAIL_BYTES)
-    last = next(filter(None, map(_record, reversed(lines))), None)
+    lines = reversed(_tail(run_dir / "metrics.jsonl"))
+    last = next(filter(None, map(_record, lines)), None)
     return last if last is not None and last["event"] == "finished" and step_of(last) is not None else None
 
 
@@ -103,39 +116,64 @@ def unread_lines(file: Path, num_bytes: int | None = None) -> int:
 
 def records(file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of lines that name their event and, but for a rollback, their step."""
-    yield from filter(None, map(_record, _lines(file)))
+    yield from filter(None, records_or_none(file))
 
 
-def _lines(file: Path, tail_bytes: int | None = None) -> list[str]:
-    """The lines of a file, or of its last bytes; none of what cannot be read, or is a pipe."""
+def records_or_none(file: Path) -> Iterator[dict[str, Any] | None]:
+    """The same, and None for each line that is no record."""
+    lines = _lines(file)
+    while together := list(islice(lines, _LINES_AT_ONCE)):
+        yield from _records(together)
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a file, one at a time: it may be large. None of what cannot be read, or is a pipe."""
+    with contextlib.suppress(OSError):
+        if file.is_file():
+            with file.open(encoding="utf-8", errors="replace", newline="\n") as opened:
+                yield from opened
+
+
+def _tail(file: Path) -> list[str]:
+    """The lines in a file's last bytes, of which the first may be cut; none as above."""
+    with contextlib.suppress(OSError):
+        if file.is_file():
+            with file.open("rb") as opened:
+                size = opened.seek(0, os.SEEK_END)
+                opened.seek(max(0, size - _TAIL_BYTES))
+                return opened.read().decode(errors="replace").splitlines()
+    return []
+
+
+def _records(lines: Sequence[str]) -> list[dict[str, Any] | None]:
+    """The record of each line, None where it is none. Parsed as one, they share the strings of their keys."""
     try:
-        if not file.is_file():
-            return []
-        with file.open("rb") as opened:
-            size = opened.seek(0, os.SEEK_END)
-            opened.seek(0 if tail_bytes is None else max(0, size - tail_bytes))
-            return opened.read().decode(errors="replace").splitlines()
-    except OSError:
-        return []
+        values = json.loads(f"[{','.join(lines)}]")
+    except (ValueError, RecursionError):
+        values = []  # of which line is asked one by one
+    return [*map(_record, lines)] if len(values) != len(lines) else [*map(_as_record, values)]
 
 
 def _record(line: str) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        return _as_record(json.loads(line))
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("event"), str) else None
 
 
-def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _as_record(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
+
+
+def _numbers(record: Mapping[str, Any], left_out: Collection[str]) -> Iterator[tuple[str, float]]:
     """Names and values; those of a part, such as the learning rates by group, as `lr/group`.
 
     Where the learning rate differs by group, `lr` is the largest.
     """
     for name, value in record.items():
-        if name in _NOT_DRAWN:
+        if name in left_out:
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             parts = {str(part): float(number) for part, number in value.items() if is_number(number)}
             yield from ((f"{name}/{part}", number) for part, number in parts.items())
             if name == "lr" and parts:

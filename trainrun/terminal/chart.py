@@ -49,6 +49,17 @@ def chart(title: str, curves: Mapping[str, Points], is_log: bool, width: int, he
     return [head, *framed(rows, top, bottom, below)]
 
 
+def thinned(points: Points, columns: int) -> Points:
+    """Few points that draw the same line over so many columns: of each the first, last, least and largest."""
+    if len(points) <= 4 * columns:
+        return points
+    value, size, kept = operator.itemgetter(1), -(-len(points) // columns), list[tuple[int, float]]()
+    for start in range(0, len(points), size):
+        column = points[start : start + size]
+        kept += sorted({column[0], min(column, key=value), max(column, key=value), column[-1]})
+    return kept
+
+
 def inner_width(width: int, widest: int = WIDEST) -> int:
     """How many columns are left beside the axis."""
     return max(10, min(width, widest) - AXIS - 1)
