@@ -265,3 +265,25 @@ def test_what_a_users_module_leaves_open_is_written_at_the_end(tmp_path: Path) -
     subprocess.run([sys.executable, "-m", "trainrun", *words], cwd=tmp_path, check=True, capture_output=True)
     events = (tmp_path / "events.txt").read_text().split()
     assert events[0] == "Started" and events[-1] == "Finished"
+
+
+def test_what_a_users_module_leaves_open_is_written_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "own_log.py").write_text(
+        "class Log:\n"
+        "    def __init__(self):\n"
+        "        self.file, self.me = open('own.txt', 'w'), self  # closed by the collector alone\n"
+        "    def __call__(self, event):\n"
+        "        self.file.write(type(event).__name__ + '\\n')\n"
+        "LOG = Log()\n"
+        "def own():\n    return LOG\n"
+    )
+    line = [
+        sys.executable,
+        "-m",
+        "trainrun",
+        "budget=2step",
+        "logger=none",
+        "+logger.own._target_=own_log.own",
+    ]
+    assert subprocess.run(line, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    assert (tmp_path / "own.txt").read_text().splitlines()[-1] == "Finished"

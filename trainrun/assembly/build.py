@@ -29,7 +29,7 @@ from trainrun.assembly.scheduled_numbers import scheduled_numbers
 from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.config.call import IMPORTED, StoredOrigin, call, resolve
+from trainrun.config.call import StoredOrigin, call, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.clock import Clock
@@ -209,11 +209,9 @@ def _collect_again() -> None:
     """Turn the garbage collector on, which the command line turned off while it imported and composed.
 
     Next to nothing of that is garbage: neither the collector nor the end of the process looks through it.
-    What a user's module leaves open, only a collector that sees it closes at the end.
     """
     if not gc.isenabled():
-        if not IMPORTED:
-            gc.freeze()
+        gc.freeze()
         gc.enable()
 
 

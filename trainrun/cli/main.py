@@ -42,10 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     code = run_guarded(lambda: _dispatch(words), words)
     clear_sign()
+    _thaw()
     ranks.leave(clean=False)  # where it was, it has left
     if argv is None and ranks.launched().size > 1:
         ranks.end(code)
     return code
+
+
+def _thaw() -> None:
+    """Let the collector see what parts were made of: what a user's module leaves open, it closes at the end."""
+    if gc.get_freeze_count():
+        from trainrun.config.call import IMPORTED
+
+        if IMPORTED:
+            gc.unfreeze()
 
 
 def _dispatch(words: list[str]) -> int:

@@ -48,12 +48,12 @@ def micro_batches(
     position is that after the round, the same on all ranks. A window never crosses the end of an
     epoch, so its last round may be short, and a rank's part of it empty.
     """
-    start = position.offset
-    while start < len(order):
-        end = min(start + batch_spec.batch_size * batch_spec.num_ranks, len(order))
-        after = Position(position.epoch, end) if end < len(order) else Position(position.epoch + 1)
+    size, start = len(order), position.offset
+    while start < size:
+        end = min(start + batch_spec.batch_size * batch_spec.num_ranks, size)
+        after = Position(position.epoch, end) if end < size else Position(position.epoch + 1)
         mine = min(start + batch_spec.batch_size * batch_spec.rank, end)
-        yield order[mine : min(mine + batch_spec.batch_size, end)], after
+        yield order.narrow(0, mine, min(batch_spec.batch_size, end - mine)), after
         start = end
 
 
