@@ -267,7 +267,7 @@ def test_what_a_users_module_leaves_open_is_written_at_the_end(tmp_path: Path) -
     assert events[0] == "Started" and events[-1] == "Finished"
 
 
-def test_what_a_users_module_leaves_open_is_written_at_the_end(tmp_path: Path) -> None:
+def test_what_the_collector_alone_closes_is_written_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "own_log.py").write_text(
         "class Log:\n"
         "    def __init__(self):\n"

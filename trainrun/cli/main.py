@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _thaw() -> None:
-    """Let the collector see what parts were made of: what a user's module leaves open, it closes at the end."""
+    """Let the collector see what was there before: at the end it closes what a user's module left open."""
     if gc.get_freeze_count():
         from trainrun.config.call import IMPORTED
 
