@@ -52,20 +52,21 @@ def compiled(parts: Parts, quiet: bool) -> Parts:
     for model in [parts.state.model, *([average.started_copy] if average else [])]:
         compile_in_place(model)
     parts = replace(parts, task=CompiledTask(parts.task, whole=mode == "step"))
-    if _try_training(parts) and not counts["ok"]:
+    has_run = _try_training(parts)
+    if has_run and not counts["ok"]:
         text = "has no effect: the task never calls the model itself; use off"
         raise ConfigError.of("runtime.compile", text, "runtime.compile=off")
     return parts
 
 
-def _try_training(parts: Parts) -> int:
-    """Pass the first batch forward and back, and leave all but the graphs as it was. Returns its size."""
+def _try_training(parts: Parts) -> bool:
+    """Pass the first batch forward and back, and leave all but the graphs as it was."""
     state = parts.state
     batch = next(iter(parts.data.train_batches(Position(), parts.batch_spec, parts.settings["seed"])))
     for change in combine_batch_changes(parts.regularizers.values()):
         batch = change.change_batch(batch, parts.info, torch.Generator())
     if not len(batch):  # a rank may have no share of few data
-        return 0
+        return False
     before = [buffer.clone() for buffer in state.model.buffers()]
     state.set_modes()
     with seeded(0):
@@ -75,4 +76,4 @@ def _try_training(parts: Parts) -> int:
     state.optimizer.zero_grad(set_to_none=True)
     for buffer, value in zip(state.model.buffers(), before, strict=True):
         buffer.data.copy_(value)
-    return len(batch)
+    return True
