@@ -52,15 +52,14 @@ def compiled(parts: Parts, quiet: bool) -> Parts:
     for model in [parts.state.model, *([average.started_copy] if average else [])]:
         compile_in_place(model)
     parts = replace(parts, task=CompiledTask(parts.task, whole=mode == "step"))
-    has_run = _try_training(parts)
-    if has_run and not counts["ok"]:
+    if _try_training(parts) and not counts["ok"]:
         text = "has no effect: the task never calls the model itself; use off"
         raise ConfigError.of("runtime.compile", text, "runtime.compile=off")
     return parts
 
 
 def _try_training(parts: Parts) -> bool:
-    """Pass the first batch forward and back, and leave all but the graphs as it was."""
+    """Pass the first batch forward and back, if there is one, and leave all but the graphs as it was."""
     state = parts.state
     batch = next(iter(parts.data.train_batches(Position(), parts.batch_spec, parts.settings["seed"])))
     for change in combine_batch_changes(parts.regularizers.values()):
