@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from trainrun.assembly import build as assembly_build
 from trainrun.assembly import plan
 from trainrun.assembly.build import Parts, _collect_again, build, rates_of
 from trainrun.config.check import check
@@ -287,17 +288,19 @@ def test_the_plan_says_when_early_stopping_ends_the_run_and_with_which_weights(
 
 
 def test_the_collector_that_the_command_line_stopped_goes_on_without_what_is_there(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    module = ModuleType("my_model")
+    module.__file__ = str(tmp_path / "my_model.py")
+    monkeypatch.setitem(sys.modules, "my_model", module)
     frozen = gc.get_freeze_count()
     try:
-        for modules, is_enabled in (({"my_model"}, False), (set[str](), True)):  # a user's; a notebook
-            monkeypatch.setattr(assembly_build, "IMPORTED", modules)
-            (gc.enable if is_enabled else gc.disable)()
-            _collect_again()
+        for target, is_enabled in (("my_model.Net", False), ("trainrun.model.cnn.CNN", True)):
+            (gc.enable if is_enabled else gc.disable)()  # enabled in a notebook
+            _collect_again({"model": {"_target_": target}})
             assert gc.isenabled() and gc.get_freeze_count() == frozen
         gc.disable()
-        _collect_again()
+        _collect_again({"model": {"_target_": "torch.nn.Linear"}})
         assert gc.isenabled() and gc.get_freeze_count() > frozen
     finally:
         gc.enable()

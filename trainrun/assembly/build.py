@@ -29,8 +29,9 @@ from trainrun.assembly.scheduled_numbers import scheduled_numbers
 from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.config.call import IMPORTED, StoredOrigin, call, resolve
+from trainrun.config.call import StoredOrigin, call, resolve
 from trainrun.config.injection import SLOTS
+from trainrun.config.reload import users_modules
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.clock import Clock
 from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
@@ -149,7 +150,7 @@ def build(
     `stored`: the run that settings come from; beyond torch's own only what `trust` names is imported then.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
-    _collect_again()
+    _collect_again(settings)
     make = Factory(settings, stored, trust)
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
@@ -204,14 +205,14 @@ def build(
     return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
 
 
-def _collect_again() -> None:
+def _collect_again(settings: Settings) -> None:
     """Turn the garbage collector on, which the command line turned off while it imported and composed.
 
     Next to nothing of that is garbage: neither the collector nor the end of the process looks through it.
     What a user's module leaves open, only a collector that sees it closes at the end.
     """
     if not gc.isenabled():
-        if not IMPORTED:
+        if not users_modules(settings):
             gc.freeze()
         gc.enable()
 

@@ -34,7 +34,6 @@ LIBRARIES = (
     Path(__file__).resolve().parents[1],
     *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")),
 )
-IMPORTED: set[str] = set()  # the modules of others that configs have named in this process
 _STORED_HOMES = ("torch", *_FUNCTION_HOMES, "torchvision.transforms", "trainrun")
 
 
@@ -233,8 +232,6 @@ def _lookup(target: str) -> Any:
     module, _, name = target.rpartition(".")
     if not any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path):
         sys.meta_path.insert(0, _BeforeTorchvision())
-    if not _is_in(module, ("trainrun", "torch")):
-        IMPORTED.add(module)
     return vars(importlib.import_module(module)).get(name)  # no walk through attributes
 
 

@@ -29,8 +29,8 @@ def reload_changed(settings: Mapping[str, Any]) -> list[str]:
     forgotten, so that the next import finds the new one. Returns a line about each.
     Raises ConfigError for a file that fails; its module stays as it was.
     """
-    notes = _forget_moved(_needed(settings))
-    needed = _needed(settings)
+    notes = _forget_moved(users_modules(settings))
+    needed = users_modules(settings)
     stale = {name for name, module in needed.items() if _is_changed(module)}
     for name, module in needed.items():
         stale_imports = sorted(stale.intersection(_imports(module)))
@@ -44,13 +44,13 @@ def reload_changed(settings: Mapping[str, Any]) -> list[str]:
 
 def remember_loaded(settings: Mapping[str, Any]) -> None:
     """Note from which source the user's modules have been run."""
-    for module in _needed(settings).values():
+    for module in users_modules(settings).values():
         if module not in _loaded:
             _loaded[module] = _source(module)
 
 
-def _needed(settings: Mapping[str, Any]) -> dict[str, ModuleType]:
-    """The user's modules that settings name, and those that these import; what is imported comes first."""
+def users_modules(settings: Mapping[str, Any]) -> dict[str, ModuleType]:
+    """The user's loaded modules that settings name, and those that these import, which come first."""
     names = [text.rpartition(".")[0] for text in texts(settings)]
     return {name: module for root in names for name, module in _with_imports(root, set())}
 
