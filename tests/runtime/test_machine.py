@@ -33,7 +33,13 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def make(**changes: Any) -> Runtime:
     values = {"device": "cpu", "threads": 1, "deterministic": False, "compile": "off", "channels_last": False}
-    outside = {"sync_batch_norm": False, "preemption_signal": None, "time_limit": None, "trust": []}
+    outside = {
+        "sync_batch_norm": False,
+        "profile": None,
+        "preemption_signal": None,
+        "time_limit": None,
+        "trust": [],
+    }
     return runtime(**{**values, **outside, **changes})
 
 
@@ -133,7 +139,7 @@ def test_a_forward_pass_is_seeded_by_seed_and_count_alone() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> None:
-    machine = Runtime(CPU, 1, False, "off", channels_last, False, None, None)
+    machine = Runtime(CPU, 1, False, "off", channels_last, False, None, None, None)
     convolution = machine.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
     assert convolution[0].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
     # A kernel of one channel or pixel is contiguous in both orders: its strides decide the result's.

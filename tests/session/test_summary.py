@@ -9,6 +9,8 @@ import pytest
 from trainrun.session.session import Result
 from trainrun.session.summary import print_summary
 
+PARTS = {"steps": 0.75, "data": 0.0, "evaluation": 0.25}
+
 
 @pytest.mark.parametrize(
     ("splits", "said"),
@@ -18,12 +20,14 @@ def test_the_split_to_evaluate_is_one_there_is(
     splits: tuple[str, ...], said: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics = {split: {"loss": 0.5} for split in splits}
-    result = Result(Path("outputs/a b"), 0, "completed", "budget", 20, 0.5, 1.0, metrics, "kept the weights")
+    ended = (0, "completed", "budget", 20, 0.5, 1.0)
+    result = Result(Path("outputs/a b"), *ended, metrics, "kept the weights", PARTS)
     print_summary(result, "2ep", quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if " eval " in line] == [
         f"  trainrun eval 'outputs/a b' {arguments}" for arguments in said
     ]
+    assert "time: 75% steps, 25% evaluation" in lines
     assert "  trainrun resume 'outputs/a b' budget=4ep" in lines
     assert "  trainrun doctor 'outputs/a b'" in lines
 
@@ -34,6 +38,6 @@ def test_the_split_to_evaluate_is_one_there_is(
 def test_the_curves_are_looked_for_where_they_are(
     folder: str, logdir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = Result(Path(folder), 0, "completed", "budget", 20, 0.5, 1.0, {}, "kept the weights")
+    result = Result(Path(folder), 0, "completed", "budget", 20, 0.5, 1.0, {}, "kept the weights", PARTS)
     print_summary(result, "2ep", quiet=False)
     assert f"\n  tensorboard --logdir {logdir}\n" in capsys.readouterr().err

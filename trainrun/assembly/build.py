@@ -118,14 +118,13 @@ class Parts:
         offered["penalties"] = {name: r for name, r in regularizers.items() if isinstance(r, kinds.Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         windows = Windows(self.data, self.batch_spec, seed)
-        clock: Callable[[TrainState], Clock] = Clock
-        if (steps := self.runtime.profile) is not None and record is not None:
-            clock = functools.partial(Profiler, steps=steps, run_dir=folder, task=self.task)
         shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
         rules = {"monitor": self.monitor, "stop_at": node.pop("stop_at"), "probes": self.probes}
         evaluator = Evaluator(task=self.task, **rules, **shared)
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
-        offered["clock"] = clock
+        offered["clock"] = Clock
+        if (steps := self.runtime.profile) is not None and record is not None:
+            offered["clock"] = functools.partial(Profiler, steps=steps, run_dir=folder, task=self.task)
         loop: Loop = make.at("loop", node, offered)
         return loop
 

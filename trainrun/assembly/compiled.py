@@ -58,14 +58,14 @@ def compiled(parts: Parts, quiet: bool) -> Parts:
     return parts
 
 
-def _try_training(parts: Parts) -> int:
-    """Pass the first batch forward and back, and leave all but the graphs as it was. Returns its size."""
+def _try_training(parts: Parts) -> bool:
+    """Pass the first batch forward and back, if there is one, and leave all but the graphs as it was."""
     state = parts.state
     batch = next(iter(parts.data.train_batches(Position(), parts.batch_spec, parts.settings["seed"])))
     for change in combine_batch_changes(parts.regularizers.values()):
         batch = change.change_batch(batch, parts.info, torch.Generator())
     if not len(batch):  # a rank may have no share of few data
-        return 0
+        return False
     before = [buffer.clone() for buffer in state.model.buffers()]
     state.set_modes()
     with seeded(0):
@@ -75,4 +75,4 @@ def _try_training(parts: Parts) -> int:
     state.optimizer.zero_grad(set_to_none=True)
     for buffer, value in zip(state.model.buffers(), before, strict=True):
         buffer.data.copy_(value)
-    return len(batch)
+    return True

@@ -30,10 +30,8 @@ _TEXT = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _WORDS = {"true": True, "false": False, "null": None}
-_PACKAGE, _SELECTED = (
-    re.compile(r"# @package (\S+)"),
-    re.compile(r"^ +- override /(\w+): (\w+)$", re.MULTILINE),
-)
+_PACKAGE = re.compile(r"# @package (\S+)")
+_SELECTED = re.compile(r"^ +- override /(\w+): (\w+)$", re.MULTILINE)
 # The parser in C, where PyYAML was built with it, takes a quarter of the time.
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

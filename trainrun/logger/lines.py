@@ -27,10 +27,8 @@ def lines_of(event: events.Event) -> list[str]:
         case events.Probed():
             return _probed(event)
         case events.Profiled():
-            return [
-                f"step {event.step} profile: {event.lines[0]}",
-                *(f"  {line}" for line in event.lines[1:]),
-            ]
+            head, *rows = event.lines
+            return [f"step {event.step} profile: {head}", *(f"  {row}" for row in rows)]
         case events.Replanned():
             planned = f"step {event.step} planned: about {event.total_steps:,} steps in all"
             return [planned] if event.is_first else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -22,29 +23,24 @@ class Clock:
     def __init__(self, state: TrainState) -> None:
         self.before, self.began = state.seconds, time.perf_counter()
         self.by_part_before = dict(state.seconds_by_part)
-        self.spent, self.part_now, self.since = dict.fromkeys(PARTS, 0.0), "steps", self.began
+        self.spent, self.part_now, self.since = defaultdict[str, float](float), "steps", self.began
         self.last_progress = self.began
         self.evaluation_s = 0.0  # what the last evaluation took
-        self.windows, self.waited_s, self.stepping_s = 0, 0.0, 0.0  # without the first, which starts loaders
+        self.stepping = 0.0  # seconds from the fetch to the end of each step
+        self.log_began = (state.samples, 0.0, 0.0)  # samples, seconds of data, and of steps until then
+        self.first_ended: tuple[int, float, float] | None = None  # of the log windows, which starts loaders
         self.has_warned = False
-        self.samples_then, self.data_then, self.stepping = state.samples, 0.0, 0.0  # of this log window
 
     def restart(self, state: TrainState) -> None:
         """Begin a log window."""
-        if self.windows:
-            self.waited_s += self.spent["data"] - self.data_then
-            self.stepping_s += self.stepping
-        self.windows += 1
-        self.samples_then, self.data_then, self.stepping = state.samples, self.spent["data"], 0.0
+        self.log_began = (state.samples, self.spent["data"], self.stepping)
+        self.first_ended = self.first_ended or self.log_began
 
     def fetch(self, windows: Iterator[Window]) -> Window:
         """The next window, its time counted as waiting for data."""
-        self.switch("data")
-        self.fetching = self.since
-        try:
+        with self.part("data"):
+            self.fetching = self.since
             return next(windows)
-        finally:
-            self.switch("steps")
 
     def record_step(self) -> None:
         """A step that began with `fetch` is done. Evaluating and saving are no part of any."""
@@ -63,7 +59,7 @@ class Clock:
     def switch(self, name: str) -> None:
         """Count the time from here on as that part's."""
         now = time.perf_counter()
-        self.spent[self.part_now] = self.spent.get(self.part_now, 0.0) + now - self.since
+        self.spent[self.part_now] += now - self.since
         self.part_now, self.since = name, now
 
     def progress_is_due(self) -> bool:
@@ -75,11 +71,13 @@ class Clock:
 
     def samples_per_s(self, state: TrainState) -> float:
         """Trained on since the last log, by the time that steps took."""
-        return (state.samples - self.samples_then) / max(self.stepping, 1e-9)
+        samples, _, stepping = self.log_began
+        return (state.samples - samples) / max(self.stepping - stepping, 1e-9)
 
     def data_wait(self) -> float:
         """Share of the time of the steps since the last log that was spent waiting for data."""
-        return (self.spent["data"] - self.data_then) / max(self.stepping, 1e-9)
+        _, waited, stepping = self.log_began
+        return (self.spent["data"] - waited) / max(self.stepping - stepping, 1e-9)
 
     def seconds(self) -> float:
         """Spent training by all processes of the run so far."""
@@ -109,11 +107,12 @@ class Clock:
 
     def starved(self, data: Data) -> str | None:
         """What to say, once, where much of the time so far went into waiting for data; else None."""
-        share = self.waited_s / max(self.stepping_s, 1e-9)
-        if self.has_warned or share < STARVED or self.waited_s < STARVED_S:
+        _, waited_then, stepping_then = self.first_ended or self.log_began
+        waited, stepping = self.spent["data"] - waited_then, self.stepping - stepping_then
+        if self.has_warned or waited < max(STARVED * stepping, STARVED_S):
             return None
         self.has_warned = True
-        return f"waiting for data took {share:.0%} of {self.stepping_s:.0f} s of steps; {_remedy(data)}"
+        return f"waiting for data took {waited / stepping:.0%} of {stepping:.0f} s of steps; {_remedy(data)}"
 
 
 def _remedy(data: Data) -> str:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Step, StepResult, Window
+from trainrun.runtime.compiler import is_compiled
 
 _ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of all inputs
 
@@ -68,8 +69,7 @@ class _Units:
 
     def __init__(self, model: nn.Module) -> None:
         modules = dict(model.named_modules())
-        is_compiled = any(module._compiled_call_impl is not None for module in modules.values())
-        layers = {} if is_compiled else modules  # they call no hooks
+        layers = {} if is_compiled(model) else modules
         self.names: dict[nn.Module, str] = {m: name for name, m in layers.items() if isinstance(m, _ZEROING)}
         self._has_conv1d = any(isinstance(module, nn.Conv1d) for module in modules.values())
         self._alive: dict[str, Tensor] = {}  # (units,) of each layer that ran

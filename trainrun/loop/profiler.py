@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
@@ -19,6 +18,7 @@ from trainrun.loop.clock import Clock
 from trainrun.loop.step import WindowGradients
 from trainrun.protocols import TaskProtocol, Window
 from trainrun.run.files import replacing, storage_errors
+from trainrun.runtime.compiler import is_compiled
 from trainrun.runtime.peaks import peak_flops
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import Profiled, Warned
@@ -47,24 +47,26 @@ class Profiler(Clock):
         super().__init__(state)
         self.state, self.steps, self.task, self.device = state, steps, task, state.precision.device
         self.trace = run_dir / "profile" / "trace.json"
-        self._made, self._stepped = 0, 0.0  # steps of this process, and their seconds
-        self._then = (0, 0, 0.0)  # steps, samples and seconds as the trace began, and again as it ended
+        self._made = 0  # steps of this process
+        self._measured_from = (0, 0, 0.0)  # steps, samples and seconds: as the trace began, or after it
         self._is_tracing, self._first_step, self._warm_up_s = False, 0, 0.0
         self._flops, self._counted_samples = 0, 0  # of one step
         self._moments: list[tuple[str, Any]] = []  # of the trace: (part, when it began)
-        self._around_step = ExitStack()
+        self._is_compiled = is_compiled(state.model)  # its calls are out of sight
+        self._around_step, self._around_trace = ExitStack(), ExitStack()
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells people that it starts and stops
-        self._profile: torch.profiler.profile | None = torch.profiler.profile(
+        profile = torch.profiler.profile(
             activities=[ProfilerActivity.CPU] if self.device.type == "cpu" else None,  # None: the GPU's too
             schedule=torch.profiler.schedule(wait=WARM_UP - 1, warmup=1, active=steps, repeat=1),
             on_trace_ready=self._write,
         )
-        self._profile.start()
+        self._profile = self._around_trace.enter_context(profile)
 
     def fetch(self, windows: Iterator[Window]) -> Window:
         self._advance()
-        with record_function("data"):
-            window = super().fetch(windows)
+        window = super().fetch(windows)
+        if self._made in (WARM_UP, WARM_UP + self.steps):
+            self._measured_from = (self._made, self.state.samples, self.stepping)
         if self._made == _COUNTED and not self._is_compiled:
             self._around_step.enter_context(self._counting_flops())
         elif self._is_tracing:
@@ -75,7 +77,6 @@ class Profiler(Clock):
         self._around_step.close()
         super().record_step()
         self._made += 1
-        self._stepped += time.perf_counter() - self.fetching
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -107,29 +108,20 @@ class Profiler(Clock):
         last_step = self._first_step + min(self._made - WARM_UP, self.steps) - 1
         head = f"{whole:.1f} s, the steps divided as {self._first_step} to {last_step} in {self.trace}"
         rows = (f"{name:<10} {value:8.2f} s {value / whole:4.0%}" for name, value in seconds.items())
-        return (Profiled(step=self.state.step, lines=(head, *rows, *self._speed())),)
+        return (Profiled(step=self.state.step, lines=(head, *rows, self._speed())),)
 
     def close(self) -> None:
         """End what is under way; the trace is written as far as it got."""
         self._around_step.close()
-        if self._profile is not None:
-            profile, self._profile = self._profile, None
-            with super().part("profiling"):
-                self._is_tracing = False
-                profile.stop()
-
-    @property
-    def _is_compiled(self) -> bool:
-        """Whether calls inside the model are out of sight, and would be compiled again if they were not."""
-        return any(module._compiled_call_impl is not None for module in self.state.model.modules())
+        with super().part("profiling"):
+            self._is_tracing = False
+            self._around_trace.close()
 
     def _advance(self) -> None:
         """Begin or end the trace where that is due: before a step, so that what follows the last is in it."""
-        if self._made in (WARM_UP, WARM_UP + self.steps):
-            self._then = (self._made, self.state.samples, self._stepped)
         if self._made == WARM_UP + self.steps:
             self.close()
-        elif self._made and self._profile is not None:
+        elif 0 < self._made < WARM_UP + self.steps:
             with super().part("profiling"):
                 self._profile.step()
         if self._made == WARM_UP:
@@ -144,8 +136,6 @@ class Profiler(Clock):
 
     def _enter_parts(self) -> None:
         """Until the step is done, call what it is made of within parts."""
-        from unittest.mock import patch
-
         optimizer: Any = self.state.optimizer
         optimizers = (optimizer, *getattr(optimizer, "modules", {}).values())
         calls: list[tuple[str, Any, str]] = [
@@ -156,13 +146,10 @@ class Profiler(Clock):
             ("clip", WindowGradients, "_unscale_and_clip"),
             *(("optimizer", part, "step") for part in optimizers),
         ]
-        self.switch("profiling")
-        self._around_step.callback(self.switch, "steps")
         for part, owner, name in calls:
-            call = self.part(part)(getattr(owner, name))
-            self._around_step.enter_context(patch.object(owner, name, call))
-        self._around_step.callback(self.switch, "profiling")
-        self.switch("steps")
+            call = getattr(owner, name)
+            self._around_step.callback(setattr, owner, name, call)
+            setattr(owner, name, self.part(part)(call))
 
     @contextmanager
     def _counting_flops(self) -> Iterator[None]:
@@ -185,23 +172,18 @@ class Profiler(Clock):
         whole = sum(seconds.values())
         return {"other" if name == "steps" else name: value / whole for name, value in seconds.items()}
 
-    def _speed(self) -> list[str]:
+    def _speed(self) -> str:
         """Samples and FLOPs a second: after the trace, or in it where the run ended with it."""
-        steps, samples = self._made - self._then[0], self.state.samples - self._then[1]
-        seconds = self._stepped - self._then[2]
-        if not steps:
-            return []
+        now, then = (self._made, self.state.samples, self.stepping), self._measured_from
+        steps, samples, seconds = (after - before for after, before in zip(now, then, strict=True))
         line = f"{samples / seconds:,.0f} samples/s, {1000 * seconds / steps:.3g} ms a step"
         if not self._flops:
-            return [f"{line}; no FLOPs were counted{' in compiled code' if self._is_compiled else ''}"]
+            return f"{line}; no FLOPs were counted{' in compiled code' if self._is_compiled else ''}"
         rate = self._flops / self._counted_samples * samples / seconds
         is_gpu, precision = self.device.type == "cuda", self.state.precision.name
         device = torch.cuda.get_device_name(self.device) if is_gpu else self.device.type.upper()
         line += f", {self._flops / 1e9:.3g} GFLOP a step"
-        peak = peak_flops(device, precision)
-        if peak is None:
-            return [
-                f"{line}, {rate / 1e9:.3g} GFLOP/s; the peak of this {device} in {precision} is not known"
-            ]
-        share = f"{rate / peak:.1%} of {peak / 1e12:g}"
-        return [f"{line}, {rate / 1e12:.3g} TFLOP/s: {share}, the peak of {device} in {precision}"]
+        if peak := peak_flops(device, precision):
+            share = f"{rate / peak:.1%} of {peak / 1e12:g}"
+            return f"{line}, {rate / 1e12:.3g} TFLOP/s: {share}, the peak of {device} in {precision}"
+        return f"{line}, {rate / 1e9:.3g} GFLOP/s; the peak of this {device} in {precision} is not known"

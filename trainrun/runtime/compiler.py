@@ -43,6 +43,11 @@ def compile_in_place(model: nn.Module) -> None:
     model._compiled_call_impl = torch.compile(call, **_HOW)
 
 
+def is_compiled(model: nn.Module) -> bool:
+    """Whether a module in it is compiled, which then calls no hooks."""
+    return any(module._compiled_call_impl is not None for module in model.modules())
+
+
 class CompiledTask:
     """A task whose models are compiled; with `whole` its training forward, loss included, is one graph."""
 
@@ -58,9 +63,7 @@ class CompiledTask:
         from torch._dynamo.exc import TorchDynamoException
 
         shapes = [getattr(part, "shape", None) for part in _pytree.tree_leaves(batch.inputs)]
-        if batch.number == 0:
-            self._shapes.setdefault(batch.split, shapes)
-        is_usual = shapes == self._shapes.get(batch.split)
+        is_usual = shapes == self._shapes.setdefault(batch.split, shapes)
         try:
             with nullcontext() if is_usual else uncompiled():
                 return (self._train if model.training else self._task)(model, batch)

@@ -79,7 +79,7 @@ def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: 
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
     requested_dir = composition.settings["run_dir"]
-    if not run_dir and (Path(requested_dir or ROOT).expanduser() / "config.yaml").exists():
+    if requested_dir and not run_dir and (Path(requested_dir).expanduser() / "config.yaml").exists():
         claim(requested_dir)  # raises, before compiling takes its time
     parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
@@ -196,15 +196,13 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
             sink(event)
         if isinstance(event, Evaluated):
             metrics[event.split] = event.metrics
-    step, best = state.step, state.best
+    assert isinstance(event, Interrupted | Finished)
     if isinstance(event, Interrupted):
-        code, reason = exit_code(event.signal), event.signal
-        by_part = event.seconds_by_part
-        return Result(run_dir, code, "interrupted", reason, step, best, state.seconds, metrics, "", by_part)
-    assert isinstance(event, Finished)
-    weights = describe_final_weights(event)
+        end, weights = (exit_code(event.signal), "interrupted", event.signal), ""
+    else:
+        end, weights = (0, "completed", event.reason), describe_final_weights(event)
     seconds, by_part = event.seconds, event.seconds_by_part
-    return Result(run_dir, 0, "completed", event.reason, step, best, seconds, metrics, weights, by_part)
+    return Result(run_dir, *end, state.step, state.best, seconds, metrics, weights, by_part)
 
 
 # What a start checks and writes
