@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainrun.augment.groups import Groups
+
 
 def crop_flip(
     x: Tensor, down: Tensor, right: Tensor, flipped: Tensor, black: Tensor, reach: tuple[int, int]
@@ -16,14 +18,16 @@ def crop_flip(
     """
     (n, channels, height, width), (top, left) = x.shape, reach
     tall, wide = height + 2 * top, width + 2 * left
-    padded = x.new_empty(n, channels, tall, wide).copy_(black)
+    padded = x.new_empty(n, channels, tall, wide).copy_(black.to(x.dtype))
     padded[:, :, top : top + height, left : left + width] = x
     samples, planes, rows = (torch.arange(size, device=x.device) for size in (n, channels, height))
+    groups = Groups(flipped.long(), 2)
+    samples, down, right = map(groups.sort, (samples, down, right))
     corner = (samples * (channels * tall) + down + top) * wide + right + left
     starts = corner[:, None, None] + planes[:, None] * (tall * wide) + rows * wide
     windows = padded.view(-1).unfold(0, width, 1)  # a row of the result begins at any pixel
     cropped = windows.index_select(0, starts.view(-1)).view_as(x)
-    return torch.where(flipped[:, None, None, None], cropped.flip(3), cropped)
+    return groups.change(cropped, 1, lambda part: part.flip(3)).index_select(0, samples.argsort())
 
 
 def affine(degrees: Tensor, zoom: Tensor, shear: Tensor) -> Tensor:
