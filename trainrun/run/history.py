@@ -78,10 +78,9 @@ def _speed(record: Mapping[str, Any], name: str) -> str:
 def epochs_of(run_dir: Path) -> float | None:
     """How many epochs the run has come to by its last logged step; None where none is told."""
     file = run_dir / "metrics.jsonl"
-    near_end = [
-        record for record in map(_record, _lines(file, _TAIL_BYTES)) if record and record["event"] == "train"
-    ]
-    logged = near_end or [record for record in records(file) if record["event"] == "train"]
+    near_end = (record for line in _lines(file, _TAIL_BYTES) for record in _records([line]) if record)
+    logged = [record for record in near_end if record["event"] == "train"]
+    logged = logged or [record for record in records(file) if record["event"] == "train"]
     last = logged[-1].get("epoch") if logged else None
     return float(last) if isinstance(last, (int, float)) else None
 
@@ -89,7 +88,7 @@ def epochs_of(run_dir: Path) -> float | None:
 def end_of(run_dir: Path) -> dict[str, Any] | None:
     """The record by which a run came to its end; None where its last record is another, or there is none."""
     lines = [*_lines(run_dir / "metrics.jsonl", _TAIL_BYTES)]
-    last = next(filter(None, map(_record, reversed(lines))), None)
+    last = next((record for line in reversed(lines) for record in _records([line]) if record), None)
     return last if last is not None and last["event"] == "finished" and step_of(last) is not None else None
 
 
@@ -110,7 +109,7 @@ def saved_step(run_dir: Path) -> int | None:
 def unread_lines(file: Path, num_bytes: int) -> int:
     """How many lines of a file's first bytes are no records; a copy may have cut off the last."""
     text = file.read_bytes()[:num_bytes].decode(errors="replace")
-    return _records(text.splitlines()).count(None)
+    return sum(_records([line]) == [None] for line in text.splitlines())
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:
@@ -144,19 +143,12 @@ def _records(lines: Sequence[str]) -> list[dict[str, Any] | None]:
     try:
         values = json.loads(f"[{','.join(lines)}]")
     except (ValueError, RecursionError):
-        values = []  # of which line is asked one by one
-    return [*map(_record, lines)] if len(values) != len(lines) else [*map(_as_record, values)]
-
-
-def _record(line: str) -> dict[str, Any] | None:
-    try:
-        return _as_record(json.loads(line))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _as_record(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
+        values = []
+    if len(values) != len(lines):  # of which line is asked one by one
+        return [_records([line])[0] for line in lines] if len(lines) > 1 else [None]
+    return [
+        value if isinstance(value, dict) and isinstance(value.get("event"), str) else None for value in values
+    ]
 
 
 def _numbers(record: Mapping[str, Any], left_out: Collection[str]) -> Iterator[tuple[str, float]]:
