@@ -170,7 +170,8 @@ class Data(Protocol):
 class Stored(Protocol):
     """Data that also give training batches as they are stored, of which bytes are the cheapest to move."""
 
-    stored_white: Tensor  # what is white in them
+    stored_black: Tensor  # what is black in them
+    stored_white: Tensor
 
     def stored_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         """What `train_batches` gives, but for `standardized`."""

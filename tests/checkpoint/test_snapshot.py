@@ -67,10 +67,10 @@ def test_memory_order_and_layer_versions_are_kept() -> None:
     assert Snapshot().take(stored)._metadata == stored._metadata
 
 
-def test_reserved_memory_is_that_of_the_first_copy_which_pages_in_nothing() -> None:
+def test_a_second_copy_pages_in_nothing() -> None:
     state = {"weight": torch.ones(2048, 2048), "moments": [torch.zeros(2048, 2048) for _ in range(2)]}
     snapshot = Snapshot()
-    snapshot.reserve(state)
+    snapshot.take(state)
     before = getrusage(RUSAGE_SELF).ru_minflt
     taken = snapshot.take(state)
     faults = getrusage(RUSAGE_SELF).ru_minflt - before

@@ -334,9 +334,8 @@ def test_a_worker_told_to_end_before_its_first_batch_is_sent_says_nothing(
 
     monkeypatch.setattr(connection, "SocketListener", slowly_made)
     monkeypatch.setattr("shutil.rmtree", slowly_removed)
-    dataset = Slow(16)
-    parts = [(0, part) for part in torch.arange(16).split(8)]
-    batches = DatasetData._load(make(dataset, num_workers=2), dataset, parts)
+    parts = [(0, part, Position()) for part in torch.arange(16).split(8)]
+    batches = DatasetData._load(make(Slow(16), num_workers=2), "train", parts)
     next(batches)
     batches.close()
     assert not active_children()

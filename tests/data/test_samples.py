@@ -50,21 +50,21 @@ class Empty(IterableDataset[Any]):
 
 
 def test_all_three_generators_depend_on_seed_and_index_alone() -> None:
-    dataset = Seeded(Drawing(), 5)
-    wanted = dataset[3]
-    dataset[7], random.random(), np.random.rand(), torch.rand(3)
-    assert dataset[3] == wanted
-    for other in (dataset[4], Seeded(Drawing(), 6)[3]):
+    dataset = Seeded(Drawing())
+    wanted = dataset[5, 3]
+    dataset[5, 7], random.random(), np.random.rand(), torch.rand(3)
+    assert dataset[5, 3] == wanted
+    for other in (dataset[5, 4], dataset[6, 3]):
         assert all(a != b for a, b in zip(other, wanted, strict=True))
 
 
 def test_a_failing_sample_is_named() -> None:
-    failed = Seeded(Drawing(), 0)[13]
+    failed = Seeded(Drawing())[0, 13]
     place = inspect.getsourcelines(Drawing)[1] + 3
     what = f"KeyError: 'thirteen' (test_samples.py:{place})"
     assert (failed.message, failed.index) == (f"data: sample 13 of Drawing failed: {what}", None)
     assert failed.traceback.endswith("KeyError: 'thirteen'\n")
-    assert collate([Seeded(Drawing(), 0)[1], failed]) == failed
+    assert collate([Seeded(Drawing())[0, 1], failed]) == failed
     with pytest.raises(DataError, match="sample 13 of Drawing"):
         unpacked(failed)
 

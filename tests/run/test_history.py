@@ -146,7 +146,16 @@ def test_the_checkpoint_that_the_records_tell_of_last(tmp_path: Path) -> None:
 def test_a_pipe_in_place_of_a_record_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "metrics.jsonl")
     assert curves_of(tmp_path) == {} and end_of(tmp_path) is None
-    assert unread_lines(tmp_path / "metrics.jsonl") == 0
+    assert [*records_of(tmp_path / "metrics.jsonl")] == []
+
+
+def test_unread_lines_are_counted_in_the_first_bytes(tmp_path: Path) -> None:
+    jsonl(
+        tmp_path / "metrics.jsonl", {"event": "train", "step": 1}, "no event", {"event": "train", "step": 2}
+    )
+    size = (tmp_path / "metrics.jsonl").stat().st_size
+    assert unread_lines(tmp_path / "metrics.jsonl", size) == 1
+    assert unread_lines(tmp_path / "metrics.jsonl", size - 5) == 2
 
 
 def test_what_is_a_number() -> None:

@@ -18,7 +18,7 @@ def crop_flip(
     """
     (n, channels, height, width), (top, left) = x.shape, reach
     tall, wide = height + 2 * top, width + 2 * left
-    padded = x.new_empty(n, channels, tall, wide).copy_(black)
+    padded = x.new_empty(n, channels, tall, wide).copy_(black.to(x.dtype))
     padded[:, :, top : top + height, left : left + width] = x
     samples, planes, rows = (torch.arange(size, device=x.device) for size in (n, channels, height))
     groups = Groups(flipped.long(), 2)

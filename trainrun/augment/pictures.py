@@ -41,11 +41,8 @@ class CropFlip:
         return self.change(self.crop(x, black, draws), draws)
 
     def of_stored(self, x: Tensor, data: Stored, draws: Draws) -> Tensor:
-        """Augment stored values, and scale them. Bytes are cropped before, at a quarter of the cost."""
-        if x.dtype != torch.uint8:
-            return self(data.standardized(x), draws)
-        darkest = x.new_zeros(())  # of bytes
-        return self.change(data.standardized(self.crop(x, darkest, draws)), draws)
+        """Augment stored values, which are scaled behind the crop: to crop bytes costs a quarter."""
+        return self.change(data.standardized(self.crop(x, data.stored_black, draws)), draws)
 
     def crop(self, x: Tensor, black: Tensor, draws: Draws) -> Tensor:
         """A copy of x, cropped and flipped; also of stored values, which are scaled later."""
@@ -73,8 +70,8 @@ class Colored(CropFlip, ABC):
     def of_stored(self, x: Tensor, data: Stored, draws: Draws) -> Tensor:
         if x.dtype != torch.uint8:
             return super().of_stored(x, data, draws)
-        x = self.crop(x, x.new_zeros(()), draws).to(torch.float32)
-        return self._colored(x.div_(data.stored_white), draws)
+        x = self.crop(x, data.stored_black, draws)
+        return self._colored(x.to(torch.float32).div_(data.stored_white), draws)
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
         black, span = self.range.black, self.range.white - self.range.black
@@ -120,21 +117,18 @@ class _Augmented:
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         if isinstance(self.data, Stored) and isinstance(self.change, CropFlip):
-            return self._ahead(self.data, self.change, position, batch_spec, seed)
-        return self._batch_by_batch(position, batch_spec, seed)
-
-    def _batch_by_batch(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+            batches = self.data.stored_batches(position, batch_spec, seed)
+            yield from self._ahead(batches, self.data, self.change, seed)
+            return
         for batch in self.data.train_batches(position, batch_spec, seed):
             if self._is_changed(batch):
                 batch = replace(batch, inputs=self.change(batch.inputs, _draws(seed, [batch])))
             yield batch
 
-    def _ahead(
-        self, data: Stored, change: CropFlip, position: Position, batch_spec: BatchSpec, seed: int
-    ) -> Iterator[Batch]:
+    def _ahead(self, batches: Iterator[Batch], data: Stored, change: CropFlip, seed: int) -> Iterator[Batch]:
         """Change several batches of an epoch at once: samples draw alone, and of many each costs less."""
         most, group = _AHEAD // math.prod(self.info.input_shape), list[Batch]()
-        for batch in data.stored_batches(position, batch_spec, seed):
+        for batch in batches:
             is_changed = self._is_changed(batch)
             if is_changed:
                 group.append(batch)

@@ -16,31 +16,29 @@ from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Fraction, Natural, Split
 
-Turn = tuple[Tensor, Tensor, Tensor]  # of each sample (N,)
+Turn = tuple[Tensor, Tensor | int, Tensor]  # (N,)
 
 
 class _Policy(Colored):
     """Applies operations of `table`, (operations, levels) strengths, after crop and flip."""
 
     table: Tensor
-    rows: Tensor  # parameters of each operation, sign and level
+    rows: Tensor  # (operations, 2 signs, levels, parameters)
 
     def prepare(self, table: Tensor, info: DataInfo) -> None:
         """Work out once what an operation needs, for each that can be drawn."""
         self.table = table
         number = torch.arange(len(table))[:, None, None]
-        negative = torch.where(number < NUM_SIGNED, -table[:, None], table[:, None])
-        strength = torch.cat([table[:, None], negative], 1)  # (operations, 2, levels)
-        number = number.expand_as(strength).flatten()
-        self.rows = parameters(number, strength.flatten(), *info.input_shape[1:])
+        signs = torch.where(number < NUM_SIGNED, torch.tensor([[1.0], [-1.0]]), 1)
+        strength = table[:, None] * signs  # (operations, 2, levels)
+        number = number.expand_as(strength)
+        rows = parameters(number.flatten(), strength.flatten(), *info.input_shape[1:])
+        self.rows = rows.view(*strength.shape, -1)
 
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
         self.rows = self.rows.to(x.device)
-        levels = self.table.shape[1]
-        places = [
-            (2 * operation + negative) * levels + level for operation, level, negative in self.turns(draws)
-        ]
-        return operate(x, [self.rows.index_select(0, place) for place in places])
+        turns = self.turns(draws)
+        return operate(x, [self.rows[number, negative.long(), level] for number, level, negative in turns])
 
     @abstractmethod
     def turns(self, draws: Draws) -> list[Turn]:
@@ -86,10 +84,7 @@ class RandAugment(_Policy):
         self.prepare(_narrow(levels, info), info)
 
     def turns(self, draws: Draws) -> list[Turn]:
-        operations = [(_any(draws), draws.chance(0.5)) for _ in range(self.num_ops)]
-        return [
-            (number, torch.full_like(number, self.magnitude), negative) for number, negative in operations
-        ]
+        return [(_any(draws), self.magnitude, draws.chance(0.5)) for _ in range(self.num_ops)]
 
 
 class TrivialAugment(_Policy):

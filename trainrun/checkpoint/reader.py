@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 from trainrun.vocabulary.errors import ResumeError
 
 FORMAT = 1  # raised when older versions could no longer read what is written
@@ -196,9 +196,8 @@ def _impossible(counters: Mapping[str, Any], position: Any, data: Any) -> str | 
     for name, value in counts.items():
         if not _is_whole(value) or value > limits.get(name, math.inf):
             return f"{name} {value}"
-    spent = counters.get("seconds_by_part")
-    amounts = dict(spent) if isinstance(spent, Mapping) else {}
-    amounts |= {name: counters.get(name) for name in ("seconds", "planned_s", "lr_factor")}
+    amounts = {name: counters.get(name) for name in ("seconds", "planned_s", "lr_factor")}
+    amounts |= object_in(counters, "seconds_by_part")
     for name, value in amounts.items():
         if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
             return f"{name} {value}"

@@ -24,54 +24,45 @@ class Snapshot:
     """
 
     def __init__(self) -> None:
-        self._memory: dict[tuple[Any, ...], list[Tensor]] = {}  # by kind of tensor: copies free to be used
-
-    def reserve(self, tree: Any) -> None:
-        """Page in the memory that copies of such tensors take, so that the first is as quick as the next."""
-        copies: Copies = {}
-        self._placed(tree, {}, copies)
-        for copy, _ in copies.values():
-            copy.zero_()
+        self._memory: list[Tensor] = []  # of the last copies, in order
 
     def take(self, tree: Any) -> Any:
         """The same containers around copies of the tensors; what shares memory goes on sharing it."""
         copies: Copies = {}
-        placed = self._placed(tree, {kind: list(free) for kind, free in self._memory.items()}, copies)
+        placed = self._placed(tree, copies)
         if copies:
-            targets, sources = (list(tensors) for tensors in zip(*copies.values(), strict=True))
-            torch._foreach_copy_(targets, sources, non_blocking=True)
+            self._memory, sources = (list(tensors) for tensors in zip(*copies.values(), strict=True))
+            torch._foreach_copy_(self._memory, sources, non_blocking=True)
         for device in {source.device for _, source in copies.values() if source.is_cuda}:
             torch.cuda.synchronize(device)  # all copies were queued; now they are here
         return placed
 
-    def _placed(self, tree: Any, free: dict[Any, list[Tensor]], copies: Copies) -> Any:
+    def _placed(self, tree: Any, copies: Copies) -> Any:
         """The containers around memory for copies, which are yet to be made."""
         if isinstance(tree, Tensor):
-            return self._tensor(tree.detach(), free, copies)
+            return self._tensor(tree.detach(), copies)
         if isinstance(tree, Mapping):
-            same = {key: self._placed(value, free, copies) for key, value in tree.items()}
+            same = {key: self._placed(value, copies) for key, value in tree.items()}
             if not hasattr(tree, "_metadata"):
                 return same
             state_dict = OrderedDict(same)  # a module's state dict: its layers' versions go with it
             state_dict._metadata = tree._metadata  # type: ignore[attr-defined]
             return state_dict
         if isinstance(tree, (list, tuple)):
-            return type(tree)(self._placed(value, free, copies) for value in tree)
+            return type(tree)(self._placed(value, copies) for value in tree)
         return tree
 
-    def _tensor(self, source: Tensor, free: dict[Any, list[Tensor]], copies: Copies) -> Tensor:
+    def _tensor(self, source: Tensor, copies: Copies) -> Tensor:
         if source.numel() == 0:
             return torch.empty_like(source, device="cpu")
-        storage = (source.device, source.data_ptr(), source.shape, source.stride(), source.dtype)
-        if storage not in copies:
-            kind = (*storage[2:], source.device.type)
-            if free.get(kind):
-                copy = free[kind].pop()
-            else:
+        form = (source.shape, source.stride(), source.dtype)
+        place = (source.device, source.data_ptr(), *form)
+        if place not in copies:
+            copy = self._memory[len(copies)] if len(copies) < len(self._memory) else None
+            if copy is None or (copy.shape, copy.stride(), copy.dtype) != form:
                 copy = _memory_like(source)
-                self._memory.setdefault(kind, []).append(copy)
-            copies[storage] = copy, source
-        return copies[storage][0]
+            copies[place] = copy, source
+        return copies[place][0]
 
 
 def _memory_like(source: Tensor) -> Tensor:

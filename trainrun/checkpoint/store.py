@@ -73,7 +73,7 @@ class Checkpoints:
         self._snapshot = Snapshot()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[CheckpointSaved | None] | None = None
-        self._reserved: Future[None] | None = None
+        self._reserved: Future[Any] | None = None
 
     def most_kept(self, total_steps: int) -> int:
         """How many checkpoints lie on the disk at once, at most, of a run of so many steps."""
@@ -86,7 +86,7 @@ class Checkpoints:
     def prepare(self, state: TrainState) -> None:
         """Page in the memory of the first save beside the loop; call it when the optimizer has its state."""
         if self._reserved is None and self.record is not None:
-            self._reserved = self._thread.submit(self._snapshot.reserve, state.state_dict())
+            self._reserved = self._thread.submit(self._snapshot.take, state.state_dict())  # for its memory
 
     def begin(self, state: TrainState) -> tuple[CheckpointSaved, ...]:
         """Copy the state, and write the copy beside the loop. Returns the save before, now finished.

@@ -56,6 +56,7 @@ from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 from trainrun.vocabulary.seeds import derive
 
+_Part = tuple[int, Tensor, Position]  # the seed of its samples' draws, their indices, the position after
 _SCALED_FROM = 512  # samples: their mean is within 5 % of a standard deviation, and few enough to read
 
 
@@ -195,23 +196,16 @@ class DatasetData:
             share = Shard(batch_spec.rank, batch_spec.num_ranks)
             yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
             return
-        parts, ahead = tee(self._parts(indices, position, batch_spec, seed))
-        loaded = self._load(dataset, ((drawn, some) for drawn, some, _, _ in ahead))
-        for (_, _, part, after), batch in zip(parts, loaded, strict=True):
-            inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
-            yield Batch(inputs, targets, part, after).weighed(self.weights.get("train"), self.device)
+        yield from self._load("train", self._parts(indices, position, batch_spec, seed))
 
     def _parts(
         self, indices: Tensor, position: Position, batch_spec: BatchSpec, seed: int
-    ) -> Iterator[tuple[int, Tensor, Tensor, Position]]:
-        """(the draws' seed, what to load, what of it counts, the position after), epoch after epoch.
-
-        So loader processes live, and read ahead, across epochs.
-        """
+    ) -> Iterator[_Part]:
+        """Epoch after epoch, so that loader processes live, and read ahead, across them."""
         while True:
             order, drawn = self.order(indices, seed, position.epoch), derive(seed, position.epoch)
             for part, after in micro_batches(order, position, batch_spec):
-                yield drawn, part if len(part) else order[:1], part, after  # none cannot be stacked
+                yield drawn, part, after
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -219,17 +213,15 @@ class DatasetData:
         if indices is None:
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
-        parts = list(indices.split(self.eval_batch_size))[share.rank :: share.num_ranks]
-        loaded = self._load(dataset, ((0, part) for part in parts))
-        for part, (inputs, targets) in zip(parts, loaded, strict=True):
-            yield Batch(inputs, targets, part, Position()).weighed(self.weights.get(split), self.device)
+        parts = indices.split(self.eval_batch_size)[share.rank :: share.num_ranks]
+        yield from self._load(split, ((0, part, Position()) for part in parts))
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
         """(split, its first two samples) for the validation and test splits that were given as datasets."""
         for name, (dataset, indices) in self.splits.items():
             if dataset is not self.splits["train"][0]:
-                seeded = Seeded(dataset, 0)
-                samples = stream(dataset, 0) if indices is None else map(seeded.__getitem__, indices.tolist())
+                keys = [] if indices is None else [(0, index) for index in indices[:2].tolist()]
+                samples = stream(dataset, 0) if indices is None else map(Seeded(dataset).__getitem__, keys)
                 yield from ((name, batch) for batch in self._collated(islice(samples, 2), dataset, 2, 0, ALL))
 
     def fitted(self) -> dict[str, Any]:
@@ -246,12 +238,16 @@ class DatasetData:
             )
         return Samples(read_batches(file, self.info.input_shape, self.eval_batch_size, self.device))
 
-    def _load(self, dataset: Dataset[Any], parts: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[Any, Any]]:
-        """The batches of `parts`, each the seed of its samples' draws and their indices."""
+    def _load(self, split: str, parts: Iterable[_Part]) -> Iterator[Batch]:
+        dataset, indices = self.splits[split]
+        assert indices is not None  # a stream is read another way
+        some = indices[:1]  # is loaded in place of none, which cannot be stacked
         parts, ahead = tee(parts)
         loader = DataLoader(
-            Seeded(dataset, 0),
-            batch_sampler=([(seed, index) for index in part.tolist()] for seed, part in ahead),
+            Seeded(dataset),
+            batch_sampler=(
+                [(seed, i) for i in (part if len(part) else some).tolist()] for seed, part, _ in ahead
+            ),
             num_workers=self.num_workers,
             collate_fn=collate_of(dataset),
             worker_init_fn=_prepare_worker,
@@ -262,8 +258,11 @@ class DatasetData:
         try:
             batches = iter(loader)
             workers = set(getattr(batches, "_workers", ()))  # also those that died already
-            for (_, part), batch in zip(parts, batches, strict=True):
-                yield self._moved(batch, part, dataset)
+            for (_, part, after), batch in zip(parts, batches, strict=True):
+                inputs, targets = self._moved(batch, part if len(part) else some, dataset)
+                if not len(part):
+                    inputs, targets = map_tensors((inputs, targets), lambda t: t[:0])
+                yield Batch(inputs, targets, part, after).weighed(self.weights.get(split), self.device)
         except BaseException as error:  # a stop, while a loader process may be stuck in a sample
             dead = workers_error(error, workers)
             _kill(workers | set(active_children()) - others)  # also where the loader does not know them yet

@@ -92,9 +92,9 @@ def column_of(dataset: Dataset[Any], name: Key) -> Sequence[Any]:
     size, listed = size_of(dataset), getattr(source, str(name), ())
     if hasattr(listed, "__len__") and len(listed) == size:
         return list(listed)
-    samples = Seeded(source, 0)
-    require_entry(unpacked(samples[0]), name)
-    return [entry(unpacked(samples[index]), name, f"sample {index}") for index in range(size)]
+    samples = Seeded(source)
+    require_entry(unpacked(samples[0, 0]), name)
+    return [entry(unpacked(samples[0, index]), name, f"sample {index}") for index in range(size)]
 
 
 def _latest(times: Tensor, shares: dict[str, float]) -> dict[str, Tensor]:

@@ -140,7 +140,7 @@ def first_of(dataset: Dataset[Any]) -> Any:
     """The first sample; None of a dataset that is empty, or has no length."""
     if isinstance(dataset, IterableDataset):
         return next(stream(dataset, 0), None)
-    return Seeded(dataset, 0)[0] if isinstance(dataset, Sized) and size_of(dataset) else None
+    return Seeded(dataset)[0, 0] if isinstance(dataset, Sized) and size_of(dataset) else None
 
 
 def _inputs_alone(samples: list[Pair]) -> Pair:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -47,15 +47,10 @@ class IndexedData:
         self.order = sampler
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
-        return self._batches(self._gather, position, batch_spec, seed)
-
-    def _batches(
-        self, gather: Callable[..., Batch], position: Position, batch_spec: BatchSpec, seed: int
-    ) -> Iterator[Batch]:
         while True:
             order = self.order(self.splits["train"], seed, position.epoch)
             for indices, after in micro_batches(order.to(self.device), position, batch_spec):
-                yield gather(indices, after).weighed(self.weights, self.device)
+                yield self._gather(indices, after).weighed(self.weights, self.device)
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -117,9 +112,15 @@ class InMemoryData(IndexedData):
         batches = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
         return Samples(map(self.scaled, batches))
 
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        return map(self.scaled, self.stored_batches(position, batch_spec, seed))
+
     def stored_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         """What `train_batches` gives, but for `standardized`."""
-        return self._batches(self._stored, position, batch_spec, seed)
+        return super().train_batches(position, batch_spec, seed)
+
+    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
+        return map(self.scaled, super().eval_batches(split, share))
 
     def scaled(self, batch: Batch) -> Batch:
         """A batch of copies of stored values as the model sees them; changes them in place."""
@@ -132,15 +133,12 @@ class InMemoryData(IndexedData):
     def _scale_pixels(self) -> None:
         """Black and white as the model sees them."""
         if self.info.pixels is not None:
-            low, high = self.stored_black, self.stored_white
-            self.info.pixels.black = ((low - self.shift) * self.scale)[0]
-            self.info.pixels.white = ((high - self.shift) * self.scale)[0]
+            ends = (self.stored_black, self.stored_white)
+            self.stored_black, self.stored_white = (end.to(self.device) for end in ends)
+            self.info.pixels.black = ((self.stored_black - self.shift) * self.scale)[0]
+            self.info.pixels.white = ((self.stored_white - self.shift) * self.scale)[0]
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
-        inputs = self.standardized(self.inputs.index_select(0, indices))
-        return Batch(inputs, self.targets.index_select(0, indices), indices, after)
-
-    def _stored(self, indices: Tensor, after: Position) -> Batch:
         targets = self.targets.index_select(0, indices)
         return Batch(self.inputs.index_select(0, indices), targets, indices, after)
 

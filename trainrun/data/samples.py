@@ -33,16 +33,13 @@ class FailedSample:
 
 
 class Seeded(Dataset[Any]):
-    """A map-style dataset whose sample i depends on (seed, i) alone, whichever process reads it.
+    """A map-style dataset whose sample [seed, index] depends on these alone, whichever process reads it."""
 
-    A sample asked for as (seed, i) has that seed, so that one set of processes serves all epochs.
-    """
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
 
-    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
-        self.dataset, self.seed = dataset, seed
-
-    def __getitem__(self, key: int | tuple[int, int]) -> Any:
-        seed, index = key if isinstance(key, tuple) else (self.seed, key)
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        seed, index = key
         seed_all(derive(seed, index))
         try:
             return self.dataset[index]
@@ -146,7 +143,7 @@ def unpacked(
 
 def read_sample(dataset: Dataset[Any], index: int) -> tuple[Any, Any]:
     """(inputs, targets) of one sample, as a batch of one; its draws are those of seed 0."""
-    return unpacked(collate_of(dataset)([Seeded(dataset, 0)[index]]), [index])
+    return unpacked(collate_of(dataset)([Seeded(dataset)[0, index]]), [index])
 
 
 def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:

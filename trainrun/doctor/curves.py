@@ -124,11 +124,9 @@ def read(run_dir: Path) -> RecordedRun:
     from trainrun.config.stored import load_stored  # which is slow to import, and the table needs it not
 
     status = read_json(run_dir / "status.json")
-    train, val, nonfinite, unread = dict[int, Record](), dict[int, Record](), list[Record](), 0
-    for record in records_or_none(run_dir / "metrics.jsonl"):
-        if record is None:
-            unread += 1
-            continue
+    computed, timing = (list(records_or_none(run_dir / name)) for name in ("metrics.jsonl", "timing.jsonl"))
+    train, val, nonfinite = dict[int, Record](), dict[int, Record](), list[Record]()
+    for record in filter(None, computed):
         kind, step = record.get("event"), step_of(record)
         if kind == "train" and step is not None:
             train[step] = record
@@ -139,15 +137,14 @@ def read(run_dir: Path) -> RecordedRun:
         elif kind == "rollback":
             to = step_of(record, "to") or 0
             train, val = ({step: part[step] for step in part if step <= to} for part in (train, val))
-    timing = list(records_or_none(run_dir / "timing.jsonl"))
     return RecordedRun(
         settings=load_stored(run_dir / "config.yaml"),
         status=status | {"state": state_in(run_dir, status)},
         train=[train[step] for step in sorted(train)],
         val=[val[step] for step in sorted(val)],
         nonfinite=nonfinite,
-        timing=[record for record in timing if record is not None],
-        unread=unread + timing.count(None),
+        timing=[*filter(None, timing)],
+        unread=computed.count(None) + timing.count(None),
         in_memory=read_json(run_dir / "environment.json").get("in_memory") is True,
     )
 

@@ -66,14 +66,6 @@ class Clip:
         return norm
 
 
-def _total_norm(gradients: list[Tensor]) -> Tensor:
-    """The L2 norm of all together: torch's get_total_norm without sorting tensors that lie on one device."""
-    if len({gradient.device for gradient in gradients}) > 1:
-        return torch.nn.utils.get_total_norm(gradients)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return norm
-
-
 def _unit_norms(tensor: Tensor) -> Tensor:
     """(units, 1, ...): of each row of a matrix or kernel; of a vector the one of the whole."""
     dims = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
@@ -244,7 +236,8 @@ class WindowGradients:
         if not gradients:
             raise ConfigError.of("model", "no parameter gets a gradient from the loss")
         self.state.precision.unscale(gradients)
-        norm = float(_total_norm(gradients))
+        # As torch's get_total_norm, which first sorts tensors by device and type.
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         return norm, self.step.policy.clip(gradients, weights, norm) if math.isfinite(norm) else norm
 
 

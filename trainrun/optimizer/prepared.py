@@ -8,9 +8,8 @@ what is stored are torch's.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,12 +19,14 @@ _GLOBAL_HOOKS = (optimizer._global_optimizer_pre_hooks, optimizer._global_optimi
 _plain_step: Callable[..., Any] = inspect.unwrap(torch.optim.Adam.step)  # below hooks and gradient mode
 
 
-@dataclass(frozen=True)
-class _Lists:
+_AVERAGES = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")  # the last only with amsgrad
+_SETTINGS = ("lr", "weight_decay", "eps", "amsgrad", "maximize")
+
+
+class _Lists(NamedTuple):
     """The state of one parameter group, in its parameters' order."""
 
-    parameters: list[Tensor]  # the group's own list
-    averages: list[list[Tensor]]  # of gradients, of their squares, and where kept the maxima of these
+    averages: list[list[Tensor]]
     counters: Tensor  # (parameters,): the steps of each; what the state holds are its elements
     steps: list[Tensor]
 
@@ -59,38 +60,26 @@ class _Prepared(torch.optim.Adam):
         for group, lists, of_group in zip(self.param_groups, self._lists, gradients, strict=True):
             lists.counters.add_(1)
             update: Any = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
-            update(
-                lists.parameters,
-                of_group,
-                *lists.averages,
-                lists.steps,
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                amsgrad=group["amsgrad"],
-                maximize=group["maximize"],
-            )
+            beta1, beta2 = group["betas"]
+            settings = {name: group[name] for name in _SETTINGS}
+            tensors = (group["params"], of_group, *lists.averages, lists.steps)
+            update(*tensors, beta1=beta1, beta2=beta2, **settings)
         return None
 
     def _gathered(self) -> list[_Lists] | None:
         """The lists of all groups; None where one has no state yet, or lies on several devices."""
         lists = []
         for group in self.param_groups:
-            memories: list[Mapping[str, Tensor]] = [self.state.get(p, {}) for p in group["params"]]
+            memories: list[dict[str, Tensor]] = [self.state.get(p, {}) for p in group["params"]]
             kinds = {(p.device, p.dtype) for p in group["params"]}
             if not group["fused"] or len(kinds) != 1 or not all(memories):
                 return None
             counters = torch.stack([memory["step"] for memory in memories])
             steps = list(counters.unbind())
-            for parameter, step in zip(group["params"], steps, strict=True):
-                self.state[parameter]["step"] = step
-            names = ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else []))
-            averages = [[memory[name] for memory in memories] for name in names]
-            lists.append(
-                _Lists(group["params"], averages if group["amsgrad"] else [*averages, []], counters, steps)
-            )
+            for memory, step in zip(memories, steps, strict=True):
+                memory["step"] = step
+            averages = [[memory[name] for memory in memories if name in memory] for name in _AVERAGES]
+            lists.append(_Lists(averages, counters, steps))
         return lists
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -49,7 +48,7 @@ def history_of(run_dir: Path, frame: bool) -> Any:
 def _curves(file: Path, back: str, to: str, curve_of: _Name, left_out: Collection[str]) -> Curves:
     """The curves of a file, named by `curve_of`; what follows the step `to` of an event `back` is redone."""
     curves: dict[str, dict[int, float]] = {}
-    places: dict[str, dict[str, dict[int, float] | None]] = {}  # where numbers go, by kind of record and name
+    kinds: dict[str, dict[str, dict[int, float]]] = {}  # where numbers go, by kind of record and name
     for record in records(file):
         step = step_of(record)
         if record["event"] == back and isinstance(first := record.get(to), int):
@@ -57,14 +56,12 @@ def _curves(file: Path, back: str, to: str, curve_of: _Name, left_out: Collectio
                 for later in [point for point in points if point > first]:
                     del points[later]
         elif record["event"] in ("train", "eval", "probe") and step is not None:
-            known = places.setdefault(f"{record['event']}/{record.get('split')}", {})
+            places = kinds.setdefault(f"{record['event']}/{record.get('split')}", {})
             for name, value in _numbers(record, left_out):
-                if name not in known:
-                    curve = curve_of(record, name)
-                    known[name] = curves.setdefault(curve, {}) if curve else None
-                if (place := known[name]) is not None:
-                    place[step] = value
-    return {name: sorted(points.items()) for name, points in curves.items()}
+                if name not in places:
+                    places[name] = curves.setdefault(curve_of(record, name), {})
+                places[name][step] = value
+    return {name: sorted(points.items()) for name, points in curves.items() if name}
 
 
 def _metric(record: Mapping[str, Any], name: str) -> str:
@@ -81,16 +78,17 @@ def _speed(record: Mapping[str, Any], name: str) -> str:
 def epochs_of(run_dir: Path) -> float | None:
     """How many epochs the run has come to by its last logged step; None where none is told."""
     file = run_dir / "metrics.jsonl"
-    near_end = [record for record in map(_record, _tail(file)) if record and record["event"] == "train"]
-    logged = near_end or [record for record in records(file) if record["event"] == "train"]
+    near_end = (record for line in _lines(file, _TAIL_BYTES) for record in _records([line]) if record)
+    logged = [record for record in near_end if record["event"] == "train"]
+    logged = logged or [record for record in records(file) if record["event"] == "train"]
     last = logged[-1].get("epoch") if logged else None
     return float(last) if isinstance(last, (int, float)) else None
 
 
 def end_of(run_dir: Path) -> dict[str, Any] | None:
     """The record by which a run came to its end; None where its last record is another, or there is none."""
-    lines = reversed(_tail(run_dir / "metrics.jsonl"))
-    last = next(filter(None, map(_record, lines)), None)
+    lines = [*_lines(run_dir / "metrics.jsonl", _TAIL_BYTES)]
+    last = next((record for line in reversed(lines) for record in _records([line]) if record), None)
     return last if last is not None and last["event"] == "finished" and step_of(last) is not None else None
 
 
@@ -108,10 +106,10 @@ def saved_step(run_dir: Path) -> int | None:
     return next((step for step in reversed(steps) if step is not None), None)
 
 
-def unread_lines(file: Path, num_bytes: int | None = None) -> int:
-    """How many lines of a file, or of its first bytes, are no records; a copy may have cut off the last."""
-    whole = None if num_bytes is None else file.read_bytes()[:num_bytes].decode(errors="replace")
-    return sum(_record(line) is None for line in (_lines(file) if whole is None else whole.splitlines()))
+def unread_lines(file: Path, num_bytes: int) -> int:
+    """How many lines of a file's first bytes are no records; a copy may have cut off the last."""
+    text = file.read_bytes()[:num_bytes].decode(errors="replace")
+    return sum(_records([line]) == [None] for line in text.splitlines())
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:
@@ -126,23 +124,18 @@ def records_or_none(file: Path) -> Iterator[dict[str, Any] | None]:
         yield from _records(together)
 
 
-def _lines(file: Path) -> Iterator[str]:
-    """The lines of a file, one at a time: it may be large. None of what cannot be read, or is a pipe."""
-    with contextlib.suppress(OSError):
-        if file.is_file():
-            with file.open(encoding="utf-8", errors="replace", newline="\n") as opened:
-                yield from opened
+def _lines(file: Path, num_last_bytes: int | None = None) -> Iterator[str]:
+    """The lines of a file, or in its last bytes, one at a time: it may be large.
 
-
-def _tail(file: Path) -> list[str]:
-    """The lines in a file's last bytes, of which the first may be cut; none as above."""
+    Those in the last bytes may begin with a part of one. None of what cannot be read, or is a pipe.
+    """
     with contextlib.suppress(OSError):
         if file.is_file():
             with file.open("rb") as opened:
-                size = opened.seek(0, os.SEEK_END)
-                opened.seek(max(0, size - _TAIL_BYTES))
-                return opened.read().decode(errors="replace").splitlines()
-    return []
+                if num_last_bytes is not None:
+                    opened.seek(max(0, file.stat().st_size - num_last_bytes))
+                for line in opened:
+                    yield line.decode(errors="replace")
 
 
 def _records(lines: Sequence[str]) -> list[dict[str, Any] | None]:
@@ -150,19 +143,12 @@ def _records(lines: Sequence[str]) -> list[dict[str, Any] | None]:
     try:
         values = json.loads(f"[{','.join(lines)}]")
     except (ValueError, RecursionError):
-        values = []  # of which line is asked one by one
-    return [*map(_record, lines)] if len(values) != len(lines) else [*map(_as_record, values)]
-
-
-def _record(line: str) -> dict[str, Any] | None:
-    try:
-        return _as_record(json.loads(line))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _as_record(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
+        values = []
+    if len(values) != len(lines):  # of which line is asked one by one
+        return [_records([line])[0] for line in lines] if len(lines) > 1 else [None]
+    return [
+        value if isinstance(value, dict) and isinstance(value.get("event"), str) else None for value in values
+    ]
 
 
 def _numbers(record: Mapping[str, Any], left_out: Collection[str]) -> Iterator[tuple[str, float]]:

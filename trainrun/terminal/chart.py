@@ -53,11 +53,10 @@ def thinned(points: Points, columns: int) -> Points:
     """Few points that draw the same line over so many columns: of each the first, last, least and largest."""
     if len(points) <= 4 * columns:
         return points
-    value, size, kept = operator.itemgetter(1), -(-len(points) // columns), list[tuple[int, float]]()
-    for start in range(0, len(points), size):
-        column = points[start : start + size]
-        kept += sorted({column[0], min(column, key=value), max(column, key=value), column[-1]})
-    return kept
+    value, size = operator.itemgetter(1), -(-len(points) // columns)
+    parts = [points[start : start + size] for start in range(0, len(points), size)]
+    ends = [{part[0], min(part, key=value), max(part, key=value), part[-1]} for part in parts]
+    return [point for of_part in ends for point in sorted(of_part)]
 
 
 def inner_width(width: int, widest: int = WIDEST) -> int:

@@ -20,8 +20,8 @@ _BATCH = '''
 
 def batch(rows: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Samples of these rows, whose own random draws are of (seed, row) alone."""
-    samples = Seeded(data.splits["train"][0], seed)
-    inputs, targets = collate([samples[row] for row in rows.tolist()])
+    samples = Seeded(data.splits["train"][0])
+    inputs, targets = collate([samples[seed, row] for row in rows.tolist()])
     targets = data.reading(targets, rows, "").to(device)
     return inputs.to(device), {targets}
 
@@ -35,7 +35,7 @@ def data_section(parts: Parts, imports: Imports) -> str:
     data, node, scaled = unaugmented(parts.data), parts.settings["data"], "{}"
     if unwritten := [f"data.{name}={node[name]}" for name in _UNWRITTEN if node.get(name)]:
         raise refusal(*unwritten)
-    is_in_memory = isinstance(data, InMemoryData) and type(data)._gather is InMemoryData._gather
+    is_in_memory = isinstance(data, InMemoryData)
     if not is_in_memory and not _is_of_pairs(data):
         other = "a data set of other samples than pairs, or with splits of its own"
         raise refusal(other if isinstance(data, DatasetData) else chosen(parts.settings, "data"))
