@@ -129,6 +129,7 @@ MISTAKES = [
     ),
     *("regularization=ema regularization.ema.decay=1.5", "regularization.swa.start=1ep", "runtime.trust=foo"),
     *("data.val_fraction=0.5 data.test_fraction=0.5", "model.depth=x", "optimizer=adamw optimizer=sgdd"),
+    *("runtime.compile.mode=max", "seed.x=1", "runtime.compile=maybe"),
 ]
 
 

@@ -45,6 +45,7 @@ UNSHORTENED = (
     "trainrun doctor",
     "trainrun compare",
     "trainrun name=",
+    "trainrun runtime.profile=",
 )
 
 

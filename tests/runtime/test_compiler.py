@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainrun.protocols import Batch, Outcome, Position
 from trainrun.runtime import compiler
-from trainrun.runtime.compiler import CompiledTask, compile_in_place, uncompiled
+from trainrun.runtime.compiler import CompiledTask, compile_in_place, failing_in_words, uncompiled
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -127,3 +127,11 @@ def test_without_a_compiler_in_the_process_nothing_is_imported(monkeypatch: pyte
     monkeypatch.setattr(torch.compiler, "set_stance", None)
     with uncompiled():
         pass
+
+
+def test_a_compiler_that_fails_in_the_backward_pass_is_told_in_words() -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    said = pytest.raises(ConfigError, match="torch cannot compile Linear: no room; use off")
+    with said, failing_in_words(nn.Linear(1, 1)):
+        raise TorchDynamoException("backend='inductor' raised:\nno room")

@@ -10,7 +10,7 @@ import torch
 from trainrun import ranks
 from trainrun.protocols import Position
 from trainrun.regularization.kinds import combine_batch_changes
-from trainrun.runtime.compiler import CompiledTask, compile_in_place, fresh_counters
+from trainrun.runtime.compiler import CompiledTask, compile_in_place, failing_in_words, fresh_counters
 from trainrun.runtime.machine import seeded
 from trainrun.task.lightning import Lightning
 from trainrun.terminal.lines import say
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 # bf16 0.81; elsewhere 0.95, 1.13 (won back after 250 steps), ResNet-18 1.11 (after 75). GPUs: not measured;
 # airbench reports 1.16 to 1.24 on an A100, won back after some 20,000 of its steps of 8 ms.
 _SECONDS = 30
-_GAINS = {"cpu": "; on CPUs seldom faster, 0.7 to 1.1 times", "cuda": "; on GPUs often 1.2 times as fast"}
+_GAINS = {
+    "cpu": "; on CPUs seldom faster: 0.7 to 1.1 times as fast",
+    "cuda": "; on GPUs often 1.2 times as fast",
+}
 
 
 def compile_cost(parts: Parts) -> tuple[tuple[str, str], ...]:
@@ -68,7 +71,7 @@ def _try_training(parts: Parts) -> bool:
         return False
     before = [buffer.clone() for buffer in state.model.buffers()]
     state.set_modes()
-    with seeded(0):
+    with seeded(0), failing_in_words(state.model):  # what was compiled before is kept, forward or backward
         with state.precision.autocast():
             loss = torch.stack(list(parts.task(state.model, batch).terms.values())).sum()
         loss.backward()

@@ -21,7 +21,7 @@ from trainrun.config.tree import value_at
 MISSING = "??? "  # `???` of a user's file; OmegaConf's own would leave what another file says
 
 # YAML reads `off` without quotes as false; and false and true were the choices of runs before.
-COMPILE: dict[Any, str] = {False: "off", True: "model"}
+COMPILE: dict[bool, str] = {False: "off", True: "model"}
 
 _KEY = re.compile(r"(?!(hydra|sweep|experiment|task)\b)[a-z]\w*(\.[a-z]\w*)*(?<!_target_)", re.ASCII)
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?(e-?\d{1,3})?", re.IGNORECASE | re.ASCII)
@@ -104,7 +104,7 @@ def compose_plain(words: Sequence[str]) -> PlainRun | None:
         if word.key not in options:
             _merge(tree, _value(word.value or ""), word.key)
     mode = tree["runtime"]["compile"]
-    tree["runtime"]["compile"] = COMPILE.get(mode, mode)
+    tree["runtime"]["compile"] = COMPILE[mode] if isinstance(mode, bool) else mode
     return PlainRun(_resolved(tree, tree), tuple(words), choices, tree)
 
 

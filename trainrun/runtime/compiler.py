@@ -12,7 +12,8 @@ Found with torch 2.13:
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -60,15 +61,21 @@ class CompiledTask:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         """Raises ConfigError where the compiler fails."""
-        from torch._dynamo.exc import TorchDynamoException
-
         shapes = [getattr(part, "shape", None) for part in _pytree.tree_leaves(batch.inputs)]
         is_usual = shapes == self._shapes.setdefault(batch.split, shapes)
-        try:
-            with nullcontext() if is_usual else uncompiled():
-                return (self._train if model.training else self._task)(model, batch)
-        except TorchDynamoException as error:
-            raise ConfigError.of("runtime.compile", _reason(model, error), "runtime.compile=off") from error
+        with failing_in_words(model), nullcontext() if is_usual else uncompiled():
+            return (self._train if model.training else self._task)(model, batch)
+
+
+@contextmanager
+def failing_in_words(model: nn.Module) -> Iterator[None]:
+    """Raise ConfigError where the compiler fails within."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise ConfigError.of("runtime.compile", _reason(model, error), "runtime.compile=off") from error
 
 
 def fresh_counters() -> Any:

@@ -32,8 +32,9 @@ def identity(settings: Mapping[str, Any]) -> str:
         out |= {"data.root", "data.download"}
     body = with_first_names(_clean(settings, "", out))
     body["init_from"] = _source(settings.get("init_from"))
-    if (body.get("runtime") or {}).get("compile") in _COMPILED_BEFORE:
-        body["runtime"]["compile"] = _COMPILED_BEFORE[body["runtime"]["compile"]]
+    mode = (body.get("runtime") or {}).get("compile")
+    if isinstance(mode, str) and mode in _COMPILED_BEFORE:
+        body["runtime"]["compile"] = _COMPILED_BEFORE[mode]
     # Regularisers are applied in their order; that of other settings does not count.
     body["regularization"] = [[name, node] for name, node in (body.get("regularization") or {}).items()]
     return digest(body)

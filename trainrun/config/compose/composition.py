@@ -54,7 +54,7 @@ def composition(cfg: DictConfig, notes: Sequence[str]) -> Composition:
     """The run that Hydra composed; `notes` say what was left out."""
     node = cfg.get("runtime")
     if OmegaConf.is_dict(node) and "compile" in node and not OmegaConf.is_interpolation(node, "compile"):
-        node.compile = COMPILE.get(node.compile, node.compile)
+        node.compile = COMPILE[node.compile] if isinstance(node.compile, bool) else node.compile
     own, choices = without_hydra(cfg), dict(cfg.hydra.runtime.choices)
     return Composition(plain(own, resolve=True), tuple(words_of(cfg)), choices, plain(own), tuple(notes), cfg)
 
