@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,13 +52,15 @@ def compiled(parts: Parts, quiet: bool) -> Parts:
         raise ConfigError.of("runtime.compile", text, "runtime.compile=model")
     if ranks.is_main_process() and not quiet:
         say(f"compiling the {mode}, some {_SECONDS} s")
-    counts = fresh_counters()
+    counts, began = fresh_counters(), time.perf_counter()
     for model in [parts.state.model, *([average.started_copy] if average else [])]:
         compile_in_place(model)
     parts = replace(parts, task=CompiledTask(parts.task, whole=mode == "step"))
     if _try_training(parts) and not counts["ok"]:
         text = "has no effect: the task never calls the model itself; use off"
         raise ConfigError.of("runtime.compile", text, "runtime.compile=off")
+    if ranks.is_main_process() and not quiet:
+        say(f"compiled in {time.perf_counter() - began:.0f} s, which are no part of the run's seconds")
     return parts
 
 

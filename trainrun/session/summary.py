@@ -45,7 +45,8 @@ def print_summary(result: Result, budget: str, quiet: bool) -> None:
 
 
 def _overhead(result: Result) -> str:
-    """`time: 83% steps, 2% data, 11% evaluation, 1% save, 3% logging`."""
+    """`time: 83% steps, 2% data, 11% evaluation, 1% save, 3% logging`, and where steps were traced."""
     whole = sum(result.seconds_by_part.values())
     shares = (f"{seconds / whole:.0%} {name}" for name, seconds in result.seconds_by_part.items() if seconds)
-    return f"time: {', '.join(shares)}"
+    trace = result.run_dir / "profile" / "trace.json"
+    return f"time: {', '.join(shares)}{f'; traced: {trace}' if trace.is_file() else ''}"
