@@ -70,7 +70,7 @@ def _memory_like(source: Tensor) -> Tensor:
     if source.is_cuda:  # copies from there need pinned memory to be quick
         return torch.empty_like(source, device="cpu", pin_memory=True)
     form = torch.empty_like(source, device="meta")  # dense, whatever holes the source has
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # the latter where a system has no such pages
         if form.nbytes >= _LARGE_PAGE:
             pages = mmap.mmap(-1, form.nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             pages.madvise(mmap.MADV_HUGEPAGE)
