@@ -40,6 +40,7 @@ LINES = [
         "foo.bar=1",
         "seed=1 seed=2",
     ),
+    *("runtime.compile=true", "runtime.compile=false", "runtime.compile=off"),
     *("regularization.ema.decay=0.5 data.split_seed=4", "name=null run_dir=a/b.c runtime.deterministic=TRUE"),
 ]
 

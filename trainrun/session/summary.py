@@ -31,22 +31,22 @@ def print_summary(result: Result, budget: str, quiet: bool) -> None:
             answer(result.run_dir)
         return
     if result.state == "interrupted":
-        say("", _overhead(result), "to go on:", f"  {command} resume {folder}")
+        say("", *_overhead(result), "to go on:", f"  {command} resume {folder}")
         return
     length, by_budget = parse(budget), result.reason == "budget"  # else a longer one would change nothing
     twice = f"  {command} resume {folder} budget={2 * length.value:g}{length.unit}"
     split = next((split for split in ("val", "test") if split in result.metrics), None)
     say("", f"finished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}")
-    say(_overhead(result), result.final_weights, "next:", *([twice] if by_budget else []))
+    say(*_overhead(result), result.final_weights, "next:", *([twice] if by_budget else []))
     if split:
         say(f"  trainrun eval {folder} --split {split}")
     board = ROOT if ROOT in result.run_dir.parents else folder
     say(f"  trainrun doctor {folder}", f"  tensorboard --logdir {board}")
 
 
-def _overhead(result: Result) -> str:
-    """`time: 83% steps, 2% data, 11% evaluation, 1% save, 3% logging`, and where steps were traced."""
+def _overhead(result: Result) -> list[str]:
+    """`time: 83% steps, 2% data, 11% evaluation, 1% save, 3% logging`; below it where steps were traced."""
     whole = sum(result.seconds_by_part.values())
     shares = (f"{seconds / whole:.0%} {name}" for name, seconds in result.seconds_by_part.items() if seconds)
     trace = result.run_dir / "profile" / "trace.json"
-    return f"time: {', '.join(shares)}{f'; traced: {trace}' if trace.is_file() else ''}"
+    return [f"time: {', '.join(shares)}", *([f"traced: {trace}"] if trace.is_file() else [])]
