@@ -29,6 +29,7 @@ from trainrun.loop.evaluate import evaluate, shared_batches
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
+from trainrun.parallel.ddp import DDP
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, BatchSpec, DataInfo, Outcome, Position
 from trainrun.regularization.early_stopping import EarlyStopping
@@ -133,7 +134,7 @@ def meetings() -> dict[str, Any]:
         "given": [tensor.detach() for tensor in given],
         "numbers": ranks.add_numbers([me, 0.1]),
         "largest": ranks.largest([me, -me]),
-        "total": ranks.total({"host": me, "device": torch.tensor(me)}),
+        "total": ranks.start_total({"host": me, "device": torch.tensor(me)})(),
         "first": ranks.broadcast_object({"a": [me, "text", None], "b": torch.full((2,), me)}),
         "gathered": ranks.gather((me, torch.full((int(me),), me))),
         "large": _large(),
@@ -440,3 +441,33 @@ def check_shares(kind: str) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def _of_rank(rank: int) -> tuple[nn.Module, Tensor]:
+    """A model and one rank's batch, seen through two layers of which the second is used twice."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), shared := nn.Linear(5, 5), nn.Tanh(), shared)
+    return model, torch.randn(7, 6, generator=torch.Generator().manual_seed(rank))
+
+
+def alone(rank: int) -> list[Tensor]:
+    """The gradients that a rank's batches come to without the others."""
+    model, inputs = _of_rank(rank)
+    for batch in inputs.split(4):
+        model(batch).square().sum().backward()
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def overlapped(bucket_bytes: int, dtype: Any) -> list[list[Tensor]]:
+    """The same summed over the ranks, two windows of two micro-batches."""
+    model, inputs = _of_rank(ranks.rank())
+    parameters, engine = list(model.parameters()), DDP(bucket_bytes / 2**20, dtype)
+    steps = []
+    for _ in range(2):
+        model.zero_grad()
+        for batch in inputs.split(4):
+            with engine.micro_batch(model, parameters, is_last=len(batch) == 3):
+                model(batch).square().sum().backward()
+        engine.sum_gradients(parameters, [torch.ones(())])
+        steps.append([p.grad.clone() for p in parameters if p.grad is not None])
+    return steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from trainrun.loop.loop import Loop
 from trainrun.loop.probes import Probe
 from trainrun.loop.step import Clip, Policy, Step
 from trainrun.loop.windows import Windows
+from trainrun.parallel.ddp import DDP
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Outcome, Position, Shard
 from trainrun.run.record import Record
@@ -176,7 +178,7 @@ def new_step(
     penalties: Mapping[str, Any] | None = None,
 ) -> Step:
     policy = Policy(clip or Clip(None, None, None), nonfinite, 3, 0.5)
-    return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed)
+    return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed, DDP(1, None))
 
 
 class Scripted(ToyTask):
@@ -206,7 +208,7 @@ class SignalAt(Signals):
 
     def check(self) -> None:
         if self.step is not None and self.state.step >= self.step:
-            self._asked = "SIGTERM"
+            self.ask("SIGTERM")
         super().check()
 
 
@@ -278,7 +280,12 @@ class Toy:
             policy=step.policy,
             budget=budget,
             evaluator=Evaluator(
-                task=task, monitor=self.monitor, stop_at=self.stop_at, probes=self.probes, **shared
+                task=task,
+                monitor=self.monitor,
+                stop_at=self.stop_at,
+                probes=self.probes,
+                clone=copy.deepcopy,
+                **shared,
             ),
             clock=self.clock,
             **shared,

@@ -6,6 +6,7 @@ Whatever has these methods fits; nothing is registered and nothing needs to inhe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -195,6 +196,29 @@ class Readable(Protocol):
 
     def read(self, file: Path) -> Samples:
         """Raises DataError naming the file and what is wrong with it."""
+
+
+class Parallel(Protocol):
+    """How the ranks of a run share its work."""
+
+    shards: bool  # whether weights are divided among the ranks, so that all must make every pass
+
+    def place(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The model where it trains, divided where weights are."""
+
+    def clone(self, model: nn.Module) -> nn.Module:
+        """A copy of a placed model, with its values."""
+
+    def micro_batch(
+        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool
+    ) -> AbstractContextManager[Any]:
+        """Within, one forward and backward pass, of a window's micro-batches the last or another."""
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter], numbers: Sequence[Tensor]) -> list[Tensor]:
+        """End a window of several ranks: all gradients are sums over them. Returns those of `numbers`."""
+
+    def norm(self, gradients: list[Tensor]) -> Tensor:
+        """The L2 norm of the whole gradient."""
 
 
 @dataclass(frozen=True)

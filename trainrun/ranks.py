@@ -1,12 +1,10 @@
-"""The processes of one run (ranks): gradients summed by all-reduce, broadcasts, errors shared.
+"""The processes of one run (ranks): numbers and tensors summed by all-reduce, broadcasts, errors shared.
 
 `torchrun` starts one for each GPU. Each computes its share of every window and every split, and
 meets the others only here; with one process these functions give back what they are given.
-Gradients are summed in flat buckets after the last backward pass of a window. Torch's
-DistributedDataParallel sends them during that pass, which is faster for large models over slow
-links. But it averages over ranks where a window is a sum of weighted terms, hangs where shares are
-unequal, and wraps the model, so that names, repeated evaluations of one window (L-BFGS) and loss
-scaling need exceptions. The sum after the pass needs none, and an empty share adds zeros.
+Gradients are summed by `trainrun/parallel/`, which stands on these.
+Whenever the hosts add numbers up, two more go with them: whether a rank was asked to stop, or to
+save. So all of them learn of it at the same place, and no step needs a meeting for it alone.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,6 +48,9 @@ class RankInfo:
 
 _place = RankInfo()
 _store: Store | None = None
+_asked = [0.0, 0.0]  # of this rank: to stop, to save
+_agreed = [False, False]  # the same of any rank, as of the last meeting
+_meetings = 0
 
 
 def rank() -> int:
@@ -178,6 +179,21 @@ def local_first() -> Iterator[None]:
         add_numbers([0.0])
 
 
+def start_sum(tensors: Sequence[Tensor]) -> Callable[[], None]:
+    """Begin to sum contiguous tensors over the ranks, in place; what is returned waits for the sums."""
+    import torch
+
+    with _meeting():
+        works = [torch.distributed.all_reduce(tensor, async_op=True) for tensor in tensors]
+
+    def wait() -> None:
+        with _meeting():
+            for work in works:
+                work.wait()
+
+    return wait
+
+
 def add(tensors: Sequence[Tensor]) -> None:
     """Sum each tensor over the ranks, in place; shapes and types are the same on all."""
     if _place.size == 1:
@@ -185,9 +201,7 @@ def add(tensors: Sequence[Tensor]) -> None:
     import torch
 
     flats = [(bucket, torch.cat([t.reshape(-1) for t in bucket])) for bucket in _buckets(tensors)]
-    with _meeting():
-        for work in [torch.distributed.all_reduce(flat, async_op=True) for _, flat in flats]:
-            work.wait()
+    start_sum([flat for _, flat in flats])()
     for bucket, flat in flats:
         _copy_back(bucket, flat)
 
@@ -215,17 +229,54 @@ def largest(numbers: Sequence[float]) -> list[float]:
     return _on_hosts(numbers, "MAX")
 
 
-def total(numbers: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
-    """Sum each number over the ranks: those on the host by the host, tensors on their device in float32."""
+def ask(stop: bool = False, save: bool = False) -> None:
+    """Let all ranks know, when they next add numbers up, that this one was asked to stop or to save."""
     if _place.size == 1:
-        return dict(numbers)
+        return
+    _asked[:] = [float(stop or _asked[0]), float(save or _asked[1])]
+
+
+def forget_asked() -> None:
+    """Begin anew: what was asked and agreed was of a run that has ended."""
+    _asked[:], _agreed[:] = [0.0, 0.0], [False, False]
+
+
+def agreed_to_stop() -> bool:
+    """Whether any rank was asked to stop before they last added numbers up; the same on all."""
+    return _agreed[0]
+
+
+def take_agreed_save() -> bool:
+    """Whether any was asked to save; each asking counts once."""
+    asked, _agreed[1] = _agreed[1], False
+    return asked
+
+
+def num_meetings() -> int:
+    """How often the hosts have met: with it grows what they have agreed on."""
+    return _meetings
+
+
+def start_total(numbers: Mapping[str, float | Tensor]) -> Callable[[], dict[str, float | Tensor]]:
+    """Begin to sum each number over the ranks; what is returned waits for the sums.
+
+    Those on the host are summed by the host, tensors on their device in float32.
+    """
+    if _place.size == 1:
+        return lambda: dict(numbers)
     from torch import Tensor
 
     on_host = {name: x for name, x in numbers.items() if not isinstance(x, Tensor)}
-    totals = dict(zip(on_host, add_numbers(list(on_host.values())), strict=True))
+    wait = _start_on_hosts(list(on_host.values()), "SUM")
     tensors = {name: x.detach().float().clone() for name, x in numbers.items() if isinstance(x, Tensor)}
-    add(list(tensors.values()))
-    return {**totals, **tensors}
+    wait_for_tensors = start_sum(list(tensors.values()))
+
+    def finish() -> dict[str, float | Tensor]:
+        totals = dict(zip(on_host, wait(), strict=True))
+        wait_for_tensors()
+        return {**totals, **tensors}
+
+    return finish
 
 
 def gather(value: T) -> list[T]:
@@ -234,14 +285,30 @@ def gather(value: T) -> list[T]:
 
 
 def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
-    if _place.size == 1:
-        return list(numbers)
+    return _start_on_hosts(numbers, operation)() if _place.size > 1 else list(numbers)
+
+
+def _start_on_hosts(numbers: Sequence[float], operation: str) -> Callable[[], list[float]]:
+    """Begin to join numbers; with them go what this rank was asked."""
+    global _meetings
     import torch
 
-    row = torch.tensor(numbers, dtype=torch.float64)
+    _meetings += 1
+    row = torch.tensor([*numbers, *_asked], dtype=torch.float64)
+    _asked[1] = 0.0
     with _meeting():
-        torch.distributed.all_reduce(row, getattr(torch.distributed.ReduceOp, operation))
-    return row.tolist()
+        reduce = getattr(torch.distributed.ReduceOp, operation)
+        work = torch.distributed.all_reduce(row, reduce, async_op=True)
+
+    def wait() -> list[float]:
+        with _meeting():
+            work.wait()
+        joined = row.tolist()
+        stop, save = joined[-2:]
+        _agreed[:] = [_agreed[0] or stop > 0, _agreed[1] or save > 0]
+        return joined[:-2]
+
+    return wait
 
 
 def broadcast_object(value: T, source: int = 0) -> T:

@@ -24,7 +24,9 @@ WORDS = ["data=synthetic", "data.shape=[1,28,28]", "model=cnn", "budget=100ep", 
 
 def main() -> None:
     parts = build(Composer().checked(WORDS).settings)
-    step = Step(parts.task, Policy(Clip(None, None, None), "stop", 1, 0.5), (), {}, parts.info, 1, 0)
+    step = Step(
+        parts.task, Policy(Clip(None, None, None), "stop", 1, 0.5), (), {}, parts.info, 1, 0, parts.parallel
+    )
     batches = parts.data.train_batches(Position(), parts.batch_spec, 0)
     times: dict[bool, list[float]] = {False: [], True: []}
     for count, batch in enumerate(islice(batches, 2 * PAIRS + 10)):

@@ -22,7 +22,7 @@ FLOORS = (
     ("runtime",),  # below the other groups: two of them take torchvision from it
     (
         *("data", "augment", "model", "init", "parameters", "task", "loss", "optimizer", "scheduler"),
-        *("regularization", "precision", "logger"),
+        *("regularization", "precision", "parallel", "logger"),
     ),
     ("run",),
     ("checkpoint",),
@@ -38,7 +38,7 @@ FLOORS = (
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
 DOORS = ("__init__", "__main__")  # of the package itself: they lead anywhere
 # How many packages and modules a newcomer meets first.
-MOST_ENTRIES = 32
+MOST_ENTRIES = 33
 
 
 def name_of(file: Path) -> str:

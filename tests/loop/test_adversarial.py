@@ -16,6 +16,7 @@ from trainrun.loop.adversarial import _DRAWS, AdversarialStep
 from trainrun.loop.step import Clip, Policy
 from trainrun.model.gan import GAN
 from trainrun.optimizer.sam import CompositeOptimizer
+from trainrun.parallel.ddp import DDP
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, DataInfo, Position
 from trainrun.runtime.machine import seed_forward
@@ -55,7 +56,9 @@ def new_step(
     clip: Clip | None = None, accumulate: int = 1, steps: int = 1, kind: Any = "dcgan"
 ) -> AdversarialStep:
     policy = Policy(clip or Clip(None, None, None), "stop", 3, 0.5)
-    return AdversarialStep(Adversarial(INFO, kind, 10.0, steps), policy, (), {}, INFO, accumulate, 1)
+    return AdversarialStep(
+        Adversarial(INFO, kind, 10.0, steps), policy, (), {}, INFO, accumulate, 1, DDP(1, None)
+    )
 
 
 @pytest.mark.parametrize("discriminator_steps", [1, 3])

@@ -29,10 +29,11 @@ FREE = """
     logger.console._target_ logger.tensorboard._target_ logger.tensorboard.samples
     logger.tensorboard.histograms
     runtime.preemption_signal runtime.time_limit runtime.trust runtime.profile
+    parallel._target_ parallel.bucket_mb
 """
 TAKES_EFFECT = """
     budget loop.eval_every loop.stop_at loop.nonfinite loop.nonfinite_limit loop.rollback_lr
-    loop.clip._target_ loop.clip.norm loop.clip.value loop.clip.agc runtime.threads
+    loop.clip._target_ loop.clip.norm loop.clip.value loop.clip.agc runtime.threads parallel.reduce_dtype
     optimizer._target_ optimizer.lr optimizer.betas optimizer.eps optimizer.amsgrad optimizer.weight_decay
     optimizer.lr_scaling optimizer.base_batch_size
     scheduler._target_ scheduler.warmup scheduler.warmup_start scheduler.min_lr scheduler.also

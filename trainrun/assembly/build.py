@@ -43,7 +43,7 @@ from trainrun.loss import Distillation, as_loss
 from trainrun.model.calling import call_by_signature
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
-from trainrun.protocols import BatchSpec, Data, DataInfo, Position, TaskProtocol
+from trainrun.protocols import BatchSpec, Data, DataInfo, Parallel, Position, TaskProtocol
 from trainrun.regularization import kinds
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
@@ -64,6 +64,7 @@ class Parts:
 
     make: Factory
     runtime: Runtime
+    parallel: Parallel
     data: Data
     task: TaskProtocol
     regularizers: Mapping[str, Any]
@@ -113,6 +114,7 @@ class Parts:
         offered: dict[str, Any] = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
         offered = {"task": self.task, "policy": policy, "info": self.info, "seed": seed}
+        offered["parallel"] = self.parallel
         offered["accumulate"] = node.pop("accumulate")
         offered["batch_changes"] = kinds.combine_batch_changes(regularizers.values())
         offered["penalties"] = {name: r for name, r in regularizers.items() if isinstance(r, kinds.Penalty)}
@@ -120,6 +122,7 @@ class Parts:
         windows = Windows(self.data, self.batch_spec, seed)
         shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
         rules = {"monitor": self.monitor, "stop_at": node.pop("stop_at"), "probes": self.probes}
+        rules["clone"] = self.parallel.clone
         evaluator = Evaluator(task=self.task, **rules, **shared)
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
         offered["clock"] = Clock
@@ -152,6 +155,7 @@ def build(
     _collect_again()
     make = Factory(settings, stored, trust)
     runtime: Runtime = make("runtime")
+    parallel: Parallel = make("parallel")
     seed_everything(settings["seed"])
     data, loss, task = _data_and_task(make)
     batch_spec, pace = _pace(settings, data.info)
@@ -162,8 +166,7 @@ def build(
     param_configs = parameters.param_configs(model, settings["optimizer"].get("weight_decay"))
     initialized = initialize(make, model, param_configs, data, batch_spec)
     reinitialized, param_configs = load_and_adapt(make, parameters, model, weights, param_configs)
-    model = runtime.prepare(model, batch_spec.batch_size)
-    ranks.broadcast([*model.parameters(), *model.buffers()])
+    model = _placed(model, runtime, parallel, batch_spec)
     data.to(runtime.device)
     loss.to(runtime.device)
     monitor = monitor_of(settings, data.info, task)
@@ -171,7 +174,7 @@ def build(
     rates, lr_arithmetic = own[1:] if own else _rates(make, pace, monitor)
     groups = parameters.groups(model, param_configs, rates.lr)
     optimizer = own[0] if own else optimizer_over(make, model, groups, rates.lr)
-    weight_average = _averager(make, regularizers, optimizer, model)
+    weight_average = _averager(make, regularizers, optimizer, model, parallel)
     precision: Precision = make("precision", {"device": runtime.device})
     total = pace.total_steps or FAR
     state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
@@ -184,6 +187,7 @@ def build(
     parts = Parts(
         make=make,
         runtime=runtime,
+        parallel=parallel,
         data=data,
         task=task,
         regularizers=regularizers,
@@ -349,6 +353,13 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
     return model
 
 
+def _placed(model: nn.Module, runtime: Runtime, parallel: Parallel, batch_spec: BatchSpec) -> nn.Module:
+    """The model where it trains, with the first rank's weights."""
+    model = runtime.prepare(model, batch_spec.batch_size)
+    ranks.broadcast([*model.parameters(), *model.buffers()])
+    return parallel.place(model, runtime.device)
+
+
 def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, Any]:
     """Every regulariser by name; those that change the model have done so."""
     nodes = make.settings["regularization"] or {}
@@ -363,13 +374,13 @@ def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, 
 
 
 def _averager(
-    make: Factory, regularizers: Mapping[str, Any], optimizer: Any, model: nn.Module
+    make: Factory, regularizers: Mapping[str, Any], optimizer: Any, model: nn.Module, parallel: Parallel
 ) -> kinds.WeightAverage | None:
     """The one average of the weights, started."""
     weight_average = weight_average_of(_one_of(regularizers, kinds.WeightAverage), optimizer)
     if weight_average is not None:
         with make.seeded("averager"):
-            weight_average.start(model)
+            weight_average.start(model, parallel.clone)
     return weight_average
 
 

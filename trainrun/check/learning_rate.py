@@ -158,7 +158,7 @@ def attempt(
     state.schedule = lambda update: (1.0, None)
     policy = Policy(parts.clip, "skip", 1, 1.0)
     offered = {"task": parts.task, "seed": parts.settings["seed"], "policy": policy, "info": parts.info}
-    offered |= {"accumulate": 1, "batch_changes": [], "penalties": {}}
+    offered |= {"accumulate": 1, "batch_changes": [], "penalties": {}, "parallel": parts.parallel}
     step: Step = parts.make.at("loop.step", parts.settings["loop"]["step"], offered)
     losses: list[float] = []
     context.seed(0)

@@ -32,7 +32,7 @@ class Slot:
 _CHECKPOINT = "folder run_id record"
 _LIVE = "policy windows budget evaluator checkpoints signals clock"  # parts of the loop
 _SEARCH = "axes excludes trials maximize folder at_once"
-_STEP = "task policy batch_changes penalties info accumulate seed"
+_STEP = "task policy batch_changes penalties info accumulate seed parallel"
 _KINDS = ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
 _LOOP_EXTRAS = {
     "accumulate": "trainrun.protocols.BatchSpec",
@@ -102,6 +102,7 @@ SLOTS: dict[str, Slot] = {
         *("trainrun.precision", "trainrun.precision.Precision", "device", "device"),
         adapter="trainrun.precision.as_precision",
     ),
+    "parallel": _slot("trainrun.parallel"),
     "loop": _slot("trainrun.loop", "trainrun.loop.Loop", f"step {_LIVE}", _LIVE, extras=_LOOP_EXTRAS),
     "loop.clip": _slot("trainrun.loop.step", "trainrun.loop.step.Clip", main="norm"),
     "loop.step": _slot("trainrun.loop.step trainrun.loop.adversarial", "", _STEP, _STEP),

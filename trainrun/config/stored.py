@@ -36,6 +36,8 @@ _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.runtime.machine.runtime": {"profile": None},
     "trainrun.sweep.Sweep": {"exclude": []},
 }
+_DDP = {"_target_": "trainrun.parallel.ddp.DDP", "bucket_mb": 25, "reduce_dtype": None}
+_ADDED_GROUPS: dict[str, Any] = {"parallel": _DDP}  # that older runs did not have, with what they did
 _HEAD = re.compile(r"# trainrun config\.yaml, format (\d{1,9})\n")
 # A `${` behind an even number of backslashes is read; behind an odd one it is text.
 _OTHER = re.compile(rf"(?<!\\)(?:\\\\)*(?!{_ACCEPTED})\$\{{")
@@ -103,7 +105,8 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
         raise ResumeError(f"{file}: is not a mapping of settings")
     for text in filter(_OTHER.search, texts(settings)):
         raise ResumeError(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {text}")
-    return {str(key): _completed(value) for key, value in with_new_names(settings).items()}
+    added = _ADDED_GROUPS if "runtime" in settings else {}  # a run's: only those are completed
+    return added | {str(key): _completed(value) for key, value in with_new_names(settings).items()}
 
 
 def _completed(node: Any) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -76,6 +75,7 @@ class Evaluator:
     monitor: Monitor | None  # None: there is no validation split
     stop_at: float | None
     probes: Sequence[Probe]  # the user's, run after each evaluation
+    clone: Callable[[nn.Module], nn.Module]  # a copy of a model wherever its weights lie
     checkpoints: Checkpoints
     signals: Signals
 
@@ -142,7 +142,7 @@ class Evaluator:
         wants_last = not self.checkpoints.keep_best or (state.stopper and not state.stopper.restore_best)
         if state.best_step is None or state.best_step == state.step or wants_last:
             return last_weights(state)
-        model = copy.deepcopy(state.model)
+        model = self.clone(state.model)
         weights = self.checkpoints.load_weights(model, state.best_step)
         return KeptWeights(model, state.best_step, weights)
 

@@ -57,8 +57,7 @@ class Loop:
                 yield from self._save(state, clock)  # to roll back to
             yield from self._log_evaluate_save(state, clock)  # what an interruption left undone at this step
             while state.step < state.total_steps and state.stop_reason is None:
-                with self.signals.interruptible():
-                    window = clock.fetch(windows)
+                window = self._fetch(windows, clock)
                 result = self._run_step(state, window)
                 state.meter.add(result)
                 clock.record_step()
@@ -82,10 +81,20 @@ class Loop:
         finally:
             windows.close()  # and with it loader processes: an error's frames would keep them
 
+    def _fetch(self, windows: Iterator[Window], clock: Clock) -> Window:
+        """Fetch the next window. Of several ranks none is interrupted while it waits: all make the step."""
+        if ranks.size() > 1:
+            self.signals.check_agreed()
+            return clock.fetch(windows)
+        with self.signals.interruptible():
+            return clock.fetch(windows)
+
     def _run_step(self, state: TrainState, window: Window) -> StepResult:
-        before = state.step
+        before, meetings = state.step, ranks.num_meetings()
         is_measured = self.health and self._ends_log(state, before + 1)
         result = measure_health(self.step, state, window) if is_measured else self.step(state, window)
+        if ranks.size() > 1 and ranks.num_meetings() == meetings:
+            ranks.add_numbers([])  # a step of the user's own that adds nothing up; signals are shared here
         if not isinstance(result, StepResult):
             text = f"must return a StepResult, got {type(result).__name__}"
             raise ConfigError.of("loop.step", f"{type(self.step).__name__} {text}")

@@ -25,7 +25,7 @@ from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.nonfinite import locate_nonfinite
 from trainrun.optimizer import needs_closure
-from trainrun.protocols import Batch, DataInfo, Outcome, StepResult, TaskProtocol, Window
+from trainrun.protocols import Batch, DataInfo, Outcome, Parallel, StepResult, TaskProtocol, Window
 from trainrun.regularization.kinds import BatchChange, Penalty
 from trainrun.runtime.machine import seed_forward, syncs_batch_norm
 from trainrun.vocabulary.errors import ConfigError
@@ -101,8 +101,9 @@ class Step:
         info: DataInfo,
         accumulate: int,
         seed: int,
+        parallel: Parallel,
     ) -> None:
-        self.task, self.policy, self.info = task, policy, info
+        self.task, self.policy, self.info, self.parallel = task, policy, info, parallel
         self.batch_changes, self.penalties = batch_changes, penalties
         self.accumulate, self.seed = accumulate, seed
         self._draws = torch.Generator()  # for the batch changes, reseeded before each
@@ -115,7 +116,7 @@ class Step:
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
         result = update(state, passes)
         if not result.applied and not state.precision.skips:
-            forward = None if syncs_batch_norm(state.model) else passes.forward
+            forward = None if passes.all_ranks_pass else passes.forward
             report = locate_nonfinite(state.model, changed, result.norm, forward)
             result = replace(result, finding=report)
         self.account(state, window, result)
@@ -165,26 +166,36 @@ class WindowGradients:
     def __init__(self, step: Step, state: TrainState, window: Window) -> None:
         self.step, self.state, self.window = step, state, window
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        self.all_ranks_pass = step.parallel.shards or syncs_batch_norm(state.model)
         num_samples = float(sum(len(batch) for batch in window))
-        counts = ranks.total({"": num_samples, **total([step.task.count(batch) for batch in window])})
-        self.num_samples, self.counts = int(counts.pop("")), counts
+        # Summed while the first forward pass runs.
+        self._counting = ranks.start_total({"": num_samples, **total([*map(step.task.count, window)])})
+        self._counts: dict[str, float | Tensor] = {}
+
+    @property
+    def counts(self) -> Mapping[str, float | Tensor]:
+        """What each term is averaged over, of all ranks; beside them "", the number of samples."""
+        if not self._counts:
+            self._counts = self._counting()
+        return self._counts
 
     def gradients(self) -> tuple[Tensor, StepResult]:
         """Fill every parameter's gradient, clipped where its norm is finite.
 
         Returns the loss, penalties included, and what the step comes to if this is its only pass.
         """
-        state = self.state
+        state, parallel = self.state, self.step.parallel
         for parameter in self.parameters:
             parameter.grad = None
         state.set_modes()
         terms, sums, losses = [], [], []
         for micro, batch in enumerate(self.window):
-            if not len(batch) and not syncs_batch_norm(state.model):
+            if not len(batch) and not self.all_ranks_pass:
                 continue  # a rank without samples adds zeros
-            outcome = self.forward(micro, batch)
-            share = reduce(add, [term / self.counts[name] for name, term in outcome.terms.items()])
-            state.precision.backward(share)
+            with parallel.micro_batch(state.model, self.parameters, micro == len(self.window) - 1):
+                outcome = self.forward(micro, batch)
+                share = reduce(add, [term / self.counts[name] for name, term in outcome.terms.items()])
+                state.precision.backward(share)
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
             sums.append(outcome.sums)
             losses.append(share.detach())
@@ -198,9 +209,10 @@ class WindowGradients:
             loss = loss + penalties[name]
         norm, norm_after = self._unscale_and_clip()
         applied = math.isfinite(norm)
-        return loss, StepResult(
-            self.num_samples, parts["terms"], self.counts, parts["sums"], norm, norm_after, applied, penalties
-        )
+        counts = dict(self.counts)
+        num_samples = int(counts.pop(""))
+        result = StepResult(num_samples, parts["terms"], counts, parts["sums"], norm, norm_after, applied)
+        return loss, replace(result, penalties=penalties)
 
     def forward(self, micro: int, batch: Batch) -> Outcome:
         """Draws what this micro-batch of this step draws, whatever ran before."""
@@ -212,19 +224,13 @@ class WindowGradients:
         """Sum gradients, the loss, and the numbers of `parts` over the ranks."""
         if ranks.size() == 1:
             return loss, parts
-        # A parameter that no rank used keeps no gradient, as with one rank: the optimizer leaves it alone.
-        used = ranks.add_numbers([float(p.grad is not None) for p in self.parameters])
-        for parameter, count in zip(self.parameters, used, strict=True):
-            if count and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
         names = self.step.agreed([(part, name) for part, numbers in parts.items() for name in numbers])
         numbers = [loss, *(parts[part].get(name, torch.zeros_like(loss)) for part, name in names)]
-        row = torch.stack([number.detach().to(loss).reshape(()) for number in numbers])
-        ranks.add([*(p.grad for p in self.parameters if p.grad is not None), row])
+        loss, *sums = self.step.parallel.sum_gradients(self.parameters, numbers)
         summed: _Parts = {part: {} for part in parts}
-        for (part, name), number in zip(names, row[1:], strict=True):
+        for (part, name), number in zip(names, sums, strict=True):
             summed[part][name] = number
-        return row[0], summed
+        return loss, summed
 
     def _unscale_and_clip(self) -> tuple[float, float | Tensor]:
         """Unscale and clip the gradients; returns the norm before and after.
@@ -236,8 +242,7 @@ class WindowGradients:
         if not gradients:
             raise ConfigError.of("model", "no parameter gets a gradient from the loss")
         self.state.precision.unscale(gradients)
-        # As torch's get_total_norm, which first sorts tensors by device and type.
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+        norm = float(self.step.parallel.norm(gradients))
         return norm, self.step.policy.clip(gradients, weights, norm) if math.isfinite(norm) else norm
 
 

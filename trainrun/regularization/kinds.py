@@ -78,9 +78,9 @@ class WeightAverage(ABC):
     _copy: nn.Module | None = None
     _averaged_from: nn.Module | None = None  # the model whose tensors a subclass has listed
 
-    def start(self, model: nn.Module) -> None:
-        """Make the copy; the model is on its device and initialised."""
-        self.model = self._copy = copy.deepcopy(model).requires_grad_(False).eval()
+    def start(self, model: nn.Module, clone: Callable[[nn.Module], nn.Module] = copy.deepcopy) -> None:
+        """Make the copy, by `clone`; the model is where it trains, and initialised."""
+        self.model = self._copy = clone(model).requires_grad_(False).eval()
         self._averaged_from = None
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -26,8 +27,8 @@ class SWA(WeightAverage):
         self.first, self.every = max(start, 1), every
         self.updates, self.averaged = 0, 0
 
-    def start(self, model: nn.Module) -> None:
-        super().start(model)
+    def start(self, model: nn.Module, clone: Callable[[nn.Module], nn.Module] = copy.deepcopy) -> None:
+        super().start(model, clone)
         self.model = None  # until the first average
 
     @torch.no_grad()

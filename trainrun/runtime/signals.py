@@ -4,8 +4,8 @@ TERM, INT, HUP       save and exit with 143, 130, 129; the second one exits at o
 USR1                 save and go on
 `preemption_signal`  save, ask the scheduler to start the job again, and exit
 
-With several ranks a signal to one is a signal to all: they agree once per step. While a command
-starts there is nothing to save, so Ctrl-C ends it at once, with 130.
+With several ranks a signal to one is a signal to all: they learn of it in the next step, whose numbers
+they add up anyway. While a command starts there is nothing to save, so Ctrl-C ends it at once, with 130.
 """
 
 from __future__ import annotations
@@ -80,17 +80,19 @@ class Signals:
 
     def restore(self) -> None:
         """Give the signals back: after a run in a notebook Ctrl-C interrupts again."""
+        ranks.forget_asked()
         while self._before:
             signal.signal(*self._before.popitem())
 
     def ask(self, reason: str) -> None:
         """Stop for a reason of the run's own, saved, as if the outside had asked."""
         self._asked = self._asked or reason
+        ranks.ask(stop=True)
 
     def check(self) -> None:
         """Raise Stopped where a stop was asked for or the time is up."""
         if self._asked is None and self._deadline is not None and time.monotonic() >= self._deadline:
-            self._asked = "time_limit"
+            self.ask("time_limit")
         if self._asked is not None:
             raise Stopped(self._asked)
 
@@ -98,7 +100,8 @@ class Signals:
     def interruptible(self) -> Iterator[None]:
         """Within, a signal raises Stopped at once: for waiting and for evaluating, which change nothing.
 
-        Of several ranks all raise it or none does, at the end; nothing within may wait for another rank.
+        Of several ranks all raise it or none does, at the end, where they meet; nothing within may wait
+        for another rank.
         """
         with contextlib.suppress(Stopped) if ranks.size() > 1 else contextlib.nullcontext():
             self._may_raise = True
@@ -115,26 +118,28 @@ class Signals:
                 if signal.SIGALRM in self._before:
                     signal.setitimer(signal.ITIMER_REAL, 0)
         if ranks.size() > 1:
-            self._agree()
+            ranks.add_numbers([])
+            self.check_agreed()
 
-    def _agree(self) -> None:
-        """Raise Stopped on every rank where any was asked to stop, and save where any was asked to."""
-        wanted = [exit_code(self._asked) if self._asked else 0, int(self._save)]
-        stop, save = map(int, ranks.largest(wanted))
-        self._save = bool(save)
-        if stop:
-            self._asked = "time_limit" if stop == 124 else signal.Signals(stop - 128).name
-            raise Stopped(self._asked)
+    def check_agreed(self) -> None:
+        """Raise Stopped, on all of several ranks, where any was asked to stop before they last met."""
+        with contextlib.suppress(Stopped):
+            self.check()  # whether the time is up
+        if ranks.agreed_to_stop():
+            reason = next(filter(None, ranks.gather(self._asked)), "")
+            self._asked = self._asked or reason
+            raise Stopped(reason)
 
     def take_save(self) -> bool:
-        """Whether a save was asked for since the last call."""
-        asked, self._save = self._save, False
+        """Whether a save was asked for since the last call; of several ranks by any, before they last met."""
+        asked, self._save = ranks.take_agreed_save() if ranks.size() > 1 else self._save, False
         return asked
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         echo_s = ECHO_S if ranks.size() == 1 else ECHO_OF_RANKS_S
         if self._asked is None:
-            self._asked, self._asked_at = signal.Signals(number).name, time.monotonic()
+            self.ask(signal.Signals(number).name)
+            self._asked_at = time.monotonic()
             self._interrupt(number, frame)
         elif time.monotonic() - self._asked_at > echo_s:
             if _is_guest and number == signal.SIGINT:
@@ -153,6 +158,7 @@ class Signals:
 
     def _ask_to_save(self, number: int, frame: FrameType | None) -> None:
         self._save = True
+        ranks.ask(save=True)
 
 
 def _is_lost_in(frame: FrameType | None) -> bool:

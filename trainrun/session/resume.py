@@ -41,11 +41,11 @@ FREE = (
     *("logger*", "checkpoint*", "loop.log_every", "loop.health", "loop.probes"),
     *("data.num_workers", "data.root"),
     *("data.eval_batch_size", "runtime.preemption_signal", "runtime.time_limit", "runtime.trust", "name"),
-    "runtime.profile",
+    *("runtime.profile", "parallel", "parallel._target_", "parallel.bucket_mb"),
 )
 TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
-    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads", "augment.until"),
+    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads", "augment.until", "parallel.*"),
 )
 _PLACE = ("run_dir", "resume")  # say where a run is, not what
 PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "optimizer.base_batch_size")

@@ -37,7 +37,7 @@ from trainrun.vocabulary.errors import ConfigError, Problem
 
 __all__ = ["Composer", "Composition", "Space", "experiment_files", "store_experiment", "to_yaml"]
 
-_REPLACEABLE = ("scheduler", "logger")  # whole options that a stored run may change
+_REPLACEABLE = ("scheduler", "logger", "parallel")  # whole options that a stored run may change
 _TYPED = ("launcher", "sweeper", "searchpath", "verbose")  # of Hydra's own settings, in the shell
 _EXTRAS = {"joblib": "sweep", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 

@@ -1,0 +1,5 @@
+"""How the ranks of a run share its work: whole copies of the model (ddp), or shards of it (fsdp)."""
+
+from trainrun.parallel.ddp import DDP
+
+__all__ = ["DDP"]
