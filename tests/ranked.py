@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from toy import CLASSES, CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
 
@@ -38,6 +40,7 @@ from trainrun.regularization.kinds import BatchChange
 from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
+from trainrun.runtime.machine import Runtime
 from trainrun.scheduler import Plateau, plateau
 from trainrun.task.classification import Classification
 from trainrun.vocabulary.errors import ConfigError, ResumeError
@@ -112,6 +115,13 @@ def command(folder: Path, *words: str) -> Said:
 def on_nodes(folder: Path, *words: str) -> Said:
     """The same where each rank has a home of its own."""
     os.environ["TRAINRUN_STATE"] = str(folder / f"home{ranks.launched().rank}")
+    return command(folder, *words)
+
+
+def late_ranks(folder: Path, *words: str) -> Said:
+    """The same where all ranks but the first take a while to build what they train."""
+    if ranks.launched().rank:
+        Runtime.require_sync = lambda self: time.sleep(1)  # type: ignore[method-assign]
     return command(folder, *words)
 
 
@@ -197,6 +207,13 @@ class Weighted(ToyTask):
         return Outcome({"loss": loss}, {"correct": (outputs.argmax(1) == batch.targets).sum()}, outputs)
 
 
+class Miscounted(ToyTask):
+    """Averages over twice the samples, which the order of the data does not tell."""
+
+    def count(self, batch: Batch) -> dict[str, float]:
+        return {"loss": 2.0 * len(batch)}
+
+
 class Sometimes(nn.Module):
     """Of two layers only the first is used, but for inputs that one rank alone may see; a third never."""
 
@@ -265,6 +282,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
     "clipping and a penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},
     "class weights": {"task": Weighted},
+    "a mean over other numbers than the samples": {"task": Miscounted},
     "class weights and smoothed labels": {
         "task": lambda: Classification([], CrossEntropy([0.2, 1.0, 3.0], ()), ToyData().info),
         "step": {"batch_changes": [LabelSmoothing(0.2)]},
@@ -471,3 +489,40 @@ def overlapped(bucket_bytes: int, dtype: Any) -> list[list[Tensor]]:
         engine.sum_gradients(parameters, [torch.ones(())])
         steps.append([p.grad.clone() for p in parameters if p.grad is not None])
     return steps
+
+
+def sent_before_the_end() -> list[str]:
+    """The parameters whose buckets, of one each, were on their way when the backward pass had ended."""
+    model, inputs = _of_rank(ranks.rank())
+    names, engine, sent = dict(model.named_parameters()), DDP(1 / 2**20, None), []
+    with engine.micro_batch(model, list(names.values()), is_last=True):
+        model(inputs).sum().backward()
+        buckets = engine._buckets._buckets
+        sent = [name for b in buckets if b.is_sent for name, p in names.items() if p is b.parameters[0]]
+    engine.sum_gradients(list(names.values()), [torch.ones(())])
+    return sent
+
+
+def come_twice(bucket_bytes: int) -> None:
+    """A layer used in two segments under reentrant checkpoints, each of which adds to its gradient."""
+    model, inputs = _of_rank(ranks.rank())
+    shared, parameters, engine = model[2], list(model.parameters()), DDP(bucket_bytes / 2**20, None)
+    with engine.micro_batch(model, parameters, is_last=True):
+        hidden = model[0](inputs)
+        for _ in range(2):
+            hidden = torch.utils.checkpoint.checkpoint(shared, hidden, use_reentrant=True)
+        hidden.sum().backward()
+    engine.sum_gradients(parameters, [torch.ones(())])
+
+
+def used_by_some() -> list[bool]:
+    """Which parameters have a gradient where the second layer is the last rank's, the third nobody's."""
+    layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+    parameters, engine = list(layers.parameters()), DDP(1, None)
+    with engine.micro_batch(layers, parameters, is_last=True):
+        hidden = layers[0](torch.ones(1, 2))
+        if ranks.rank() == ranks.size() - 1:
+            hidden = layers[1](hidden)
+        hidden.sum().backward()
+    engine.sum_gradients(parameters, [torch.ones(())])
+    return [p.grad is not None for p in parameters]
