@@ -31,6 +31,7 @@ from trainrun.loop.evaluate import evaluate, shared_batches
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
+from trainrun.optimizer.sam import SAM
 from trainrun.parallel.ddp import DDP
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, BatchSpec, DataInfo, Outcome, Position
@@ -193,6 +194,15 @@ def train_all(folder: Path, ranks_then: int) -> dict[str, Came]:
     return {kind: train(kind, folder / kind, ranks_then) for kind in KINDS}
 
 
+def train_divided(folder: Path, ranks_then: int) -> dict[str, Came]:
+    """What 1, 2, 3, 4, 6 or 12 ranks can share: windows of 24 and 17 samples, in micro-batches of 2."""
+    cut = {"batch_size": 2, "accumulate": 12}
+    for kind in DIVIDED:
+        KINDS[f"{kind}, divided"] = KINDS[kind] | cut
+    folder.mkdir(exist_ok=True)
+    return {kind: train(f"{kind}, divided", folder / kind, ranks_then) for kind in DIVIDED}
+
+
 class Weighted(ToyTask):
     """Class weights: what a term averages over depends on the targets, so on the rank."""
 
@@ -252,6 +262,10 @@ def lbfgs(parameters: Any, lr: float) -> torch.optim.Optimizer:
     return torch.optim.LBFGS(parameters, lr, max_iter=3, history_size=3)
 
 
+def sam(parameters: Any, lr: float) -> torch.optim.Optimizer:
+    return SAM(momentum(parameters, lr), 0.05, False)
+
+
 def reduce_on_plateau() -> Plateau:
     values = {"factor": 0.3, "patience": 0, "threshold": 0.1, "cooldown": 1}
     return plateau(base_lr=0.05, maximize=False, **values, warmup=3, warmup_start=0.1, min_lr=1e-4)
@@ -280,6 +294,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "adamw and an average": {"state": {"optimizer": adamw, "weight_average": lambda: EMA(0.9)}},
     "fp16 that skips": {"state": {"precision": overflowing}},
     "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
+    "sam": {"state": {"optimizer": sam}},
     "clipping and a penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},
     "class weights": {"task": Weighted},
     "a mean over other numbers than the samples": {"task": Miscounted},
@@ -299,6 +314,9 @@ KINDS: dict[str, dict[str, Any]] = {
         "state": {"lr": 0.9, "stopper": lambda: EarlyStopping(3, 0.0, restore_best=True)},
     },
 }
+
+
+DIVIDED = ("l-bfgs", "sam", "class weights", "parameters used by some", "clipping and a penalty")
 
 
 def judge() -> dict[str, float]:
