@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -116,6 +118,19 @@ def command(folder: Path, *words: str) -> Said:
 def on_nodes(folder: Path, *words: str) -> Said:
     """The same where each rank has a home of its own."""
     os.environ["TRAINRUN_STATE"] = str(folder / f"home{ranks.launched().rank}")
+    return command(folder, *words)
+
+
+def timed_command(folder: Path, *words: str) -> tuple[Said, float]:
+    """What a command came to, and the seconds that it took."""
+    began = time.perf_counter()
+    return command(folder, *words), time.perf_counter() - began
+
+
+def killed_command(moments: dict[int, float], folder: Path, *words: str) -> Said:
+    """The same where ranks are killed so many seconds after they began."""
+    if (after_s := moments.get(ranks.launched().rank)) is not None:
+        threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return command(folder, *words)
 
 
