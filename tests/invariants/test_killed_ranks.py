@@ -12,8 +12,8 @@ import pytest
 import ranked
 import torch
 from ranked import Ranks, serving
-from toy import same_bits
 from torture.settings import RANK_KILLS, SEED
+from toy import same_bits
 
 STEPS, SIZE = 48, 2
 # 90 training samples are windows of 8 and one of 2, of which the second of two ranks gets none.
