@@ -238,7 +238,9 @@ def ask(stop: bool = False, save: bool = False) -> None:
 
 def asked() -> list[float]:
     """What this rank was asked, to be summed over all and given to `agree`."""
-    sent, _asked[1] = [*_asked], 0.0
+    sent = [*_asked]
+    if sent[1]:  # else a signal may come just now
+        _asked[1] = 0.0
     return sent
 
 

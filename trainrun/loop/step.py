@@ -257,7 +257,8 @@ class WindowGradients:
         loss, *sums = self.step.parallel.sum_gradients(self.parameters, [*numbers, *along])
         num_samples, count, *asked = torch.stack(sums[-len(along) :]).tolist()
         ranks.agree(asked)
-        factor, self._counts = float(self.counts["loss"]) / count, {"": num_samples, "loss": count}
+        factor = float(self.counts["loss"]) / count if count else math.nan
+        self._counts = {"": num_samples, "loss": count}
         if factor != 1:
             torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], factor)
             loss = loss * factor
