@@ -25,7 +25,7 @@ from torch.distributed import TCPStore
 
 from trainrun import ranks
 
-LIMIT_S = 300  # less than ranks.TIMEOUT: what waits for that long has not noticed
+LIMIT_S = 300  # less than ranks.START: what waits for that long has not noticed
 COMMANDS = ("command", "on_nodes", "late_ranks", "timed_command", "killed_command")
 
 
@@ -71,9 +71,14 @@ def keep(results: list[Path], function: str, arguments: tuple[Any, ...]) -> int:
         started.append(child)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     os.write(writing, f"{store.port:05}".encode() * len(results))
-    deadline = time.monotonic() + LIMIT_S
-    while started and time.monotonic() < deadline:
-        started = [child for child in started if os.waitpid(child, os.WNOHANG)[0] == 0]
+    deadline, stopped = time.monotonic() + LIMIT_S, set[int]()
+    while set(started) - stopped and time.monotonic() < deadline:
+        for child in started[:]:
+            number, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+            if number and os.WIFSTOPPED(status):
+                stopped.add(child)  # which is killed once the others have ended
+            elif number:
+                started.remove(child)
         time.sleep(0.01)
     for child in started:
         os.kill(child, signal.SIGKILL)

@@ -189,7 +189,7 @@ def test_an_error_on_one_rank_ends_the_others(in_ranks: Ranks, how: str) -> None
         assert "rank 1 failed: sample 17 is broken" in first.error
         assert "RuntimeError: sample 17 is broken" in second.error
     else:
-        assert "another rank died" in first.error
+        assert "RankFailedError: rank 1 died" in first.error
         assert second.error == "died"
 
 

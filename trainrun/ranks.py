@@ -13,15 +13,15 @@ import atexit
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from trainrun.heartbeat import FAILURE, LINGER_S, Heartbeat
 from trainrun.vocabulary.errors import RankFailedError
 
 if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
@@ -30,8 +30,12 @@ if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are an
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=10)  # for a rank that does not come: longer than a download or a save
-LINGER = timedelta(seconds=5)  # so that the launcher does not end the first rank while it writes why
+START = timedelta(minutes=10)  # for all to come at first; later `runtime.timeout` holds
+PATIENCE = timedelta(days=1)  # of gloo itself, where the heartbeats tell how long to wait
+LINGER = timedelta(seconds=LINGER_S)  # so that the launcher ends no rank while another one writes why
+# So that a collective of NCCL that hangs ends the process, and leaves a record of what was under way.
+_WATCHED = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}
+_RECORDS = "TORCH_FR_BUFFER_SIZE", "TORCH_NCCL_TRACE_BUFFER_SIZE"  # the latter is the name of before
 BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -48,6 +52,7 @@ class RankInfo:
 
 _place = RankInfo()
 _store: Store | None = None
+_heart: Heartbeat | None = None
 _asked = [0.0, 0.0]  # of this rank: to stop, to save
 _agreed = [False, False]  # the same of any rank, as of the last meeting
 _meetings = 0
@@ -92,7 +97,7 @@ def command() -> list[str]:
 
 def join() -> None:
     """Join the processes that the launcher started, once. Raises RankFailedError if they do not come."""
-    global _place, _store
+    global _place, _store, _heart
     info = launched()
     if info.size == 1 or _place.size > 1:
         return
@@ -102,11 +107,57 @@ def join() -> None:
 
     # Tensors on the host go by gloo whatever the device; NCCL begins at the first tensor on a GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+    if "nccl" in backend:
+        _watch_nccl()
+    # The launcher may hold the store; where it does not, the first rank does.
+    is_launchers = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    holder = f"torchrun on {os.environ['MASTER_ADDR']}" if is_launchers else "rank 0 or its machine"
     with _meeting():
-        _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
-        dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
-    _place = info
-    atexit.register(leave, clean=False)
+        _store, _, _ = next(rendezvous("env://", timeout=START))
+        heart = Heartbeat(_store, info.rank, info.size, START.total_seconds(), holder)
+        dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=START)
+    _place, _heart = info, heart
+    atexit.register(_leave_at_exit)
+
+
+def _watch_nccl() -> None:
+    for name, value in _WATCHED.items():
+        os.environ.setdefault(name, value)
+    if not any(name in os.environ for name in _RECORDS):
+        os.environ[_RECORDS[0]] = "2000"
+
+
+def set_timeout(limit: timedelta) -> None:
+    """Wait so long from now on for a rank that makes no progress."""
+    if _heart is None:
+        return
+    from torch.distributed.distributed_c10d import _set_pg_timeout
+
+    _heart.timeout_s = limit.total_seconds()
+    _set_pg_timeout(limit)  # for the collectives of torch's own engines, and all on GPUs
+
+
+def tick() -> None:
+    """Count a piece of work: ranks that wait for this one go on waiting. For any thread."""
+    if _heart is not None:
+        _heart.tick()
+
+
+@contextmanager
+def working(task: str) -> Iterator[None]:
+    """Within, others wait for this rank as long as it computes; `task` is what it does, as in "saving"."""
+    with _heart.working(task) if _heart is not None else nullcontext():
+        yield
+
+
+def is_lowest_living() -> bool:
+    """Whether this rank writes and speaks: the first one, or where it died the next that lives."""
+    return _place.rank == (_heart.lowest_living if _heart is not None else 0)
+
+
+def has_main_process_stopped() -> bool:
+    """Whether the first rank lives, but does nothing any more."""
+    return _heart is not None and 0 in _heart.verdict.missing and not _heart.verdict.has_died
 
 
 def leave(clean: bool) -> None:
@@ -115,19 +166,30 @@ def leave(clean: bool) -> None:
     The first rank's end is waited for, so that the launcher, which ends all when one has ended,
     does not end it while it saves or writes what happened.
     """
-    global _place
-    if _place.size == 1:
+    global _place, _heart
+    if _place.size == 1 or _heart is None:
         return
     import torch
 
     with suppress(RuntimeError, RankFailedError):
         if clean:
             add_numbers([0.0])
-        if clean or not torch.cuda.is_available():  # NCCL would wait for what the others never send
+        # NCCL would wait for what the others never send, and gloo for a collective that nobody ends.
+        if clean or not (torch.cuda.is_available() or _heart.has_pending):
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
-            _store.set("done", "1") if is_main_process() else _store.wait(["done"], LINGER)
-    _place = RankInfo()
+            _store.set("done", "1") if is_lowest_living() else _store.wait(["done"], LINGER)
+    _heart.close()
+    _place, _heart = RankInfo(), None
+
+
+def _leave_at_exit() -> None:
+    """Leave, where the process is not ours; gloo's thread would keep one that gave up on a collective."""
+    is_stuck = _heart is not None and _heart.has_pending
+    leave(clean=False)
+    if is_stuck:
+        _flush()
+        os._exit(RankFailedError.exit_code)
 
 
 def end(code: int) -> None:
@@ -137,10 +199,14 @@ def end(code: int) -> None:
     the launcher would call a finished run failed (seen in one of some hundred runs).
     """
     atexit._run_exitfuncs()
+    _flush()
+    os._exit(code)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-    os._exit(code)
 
 
 def report_failure(error: BaseException) -> bool:
@@ -151,10 +217,10 @@ def report_failure(error: BaseException) -> bool:
     if _place.size == 1 or _store is None:
         return True
     if isinstance(error, RankFailedError):
-        return is_main_process()
+        return is_lowest_living()
     text = str(error) or type(error).__name__
     with suppress(RuntimeError):
-        number, first = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
+        number, first = json.loads(_store.compare_set(FAILURE, "", json.dumps([_place.rank, text])))
         return bool(number == _place.rank or first != text)
     return True
 
@@ -174,22 +240,19 @@ def local_first() -> Iterator[None]:
     """The first process of each machine goes ahead, the others follow: for downloads and caches."""
     if _place.local_rank > 0:
         add_numbers([0.0])
-    yield
+    with working("reading data"):
+        yield
     if _place.local_rank == 0:
         add_numbers([0.0])
 
 
 def start_sum(tensors: Sequence[Tensor]) -> Callable[[], None]:
     """Begin to sum contiguous tensors over the ranks, in place; what is returned waits for the sums."""
-    import torch
-
-    with _meeting():
-        works = [torch.distributed.all_reduce(tensor, async_op=True) for tensor in tensors]
+    waits = [_start(tensor, "SUM") for tensor in tensors]
 
     def wait() -> None:
-        with _meeting():
-            for work in works:
-                work.wait()
+        for wait_for_tensor in waits:
+            wait_for_tensor()
 
     return wait
 
@@ -214,8 +277,7 @@ def broadcast(tensors: Sequence[Tensor]) -> None:
 
     for bucket in _buckets([tensor.detach() for tensor in tensors]):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        with _meeting():
-            torch.distributed.broadcast(flat.view(torch.uint8), 0)
+        _start(flat.view(torch.uint8), None)()
         _copy_back(bucket, flat)
 
 
@@ -308,13 +370,10 @@ def _start_on_hosts(numbers: Sequence[float], operation: str) -> Callable[[], li
     import torch
 
     row = torch.tensor([*numbers, *asked()], dtype=torch.float64)
-    with _meeting():
-        reduce = getattr(torch.distributed.ReduceOp, operation)
-        work = torch.distributed.all_reduce(row, reduce, async_op=True)
+    wait_for_row = _start(row, operation)
 
     def wait() -> list[float]:
-        with _meeting():
-            work.wait()
+        wait_for_row()
         joined = row.tolist()
         agree(joined[-2:])
         return joined[:-2]
@@ -336,10 +395,9 @@ def broadcast_object(value: T, source: int = 0) -> T:
         buffer = io.BytesIO()
         torch.save(value, buffer)
         body, length[0] = buffer.getvalue(), buffer.tell()
-    with _meeting():
-        torch.distributed.broadcast(length, source)
-        flat = torch.frombuffer(bytearray(body or bytes(int(length))), dtype=torch.uint8)
-        torch.distributed.broadcast(flat, source)
+    _start(length, None, source)()
+    flat = torch.frombuffer(bytearray(body or bytes(int(length))), dtype=torch.uint8)
+    _start(flat, None, source)()
     sent: T = torch.load(io.BytesIO(flat.numpy().tobytes()), map_location="cpu", weights_only=True)
     return sent
 
@@ -367,16 +425,40 @@ def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
         torch._foreach_copy_(bucket, [piece.view(tensor.shape) for piece, tensor in pieces])
 
 
+def _start(tensor: Tensor, operation: str | None, source: int = 0) -> Callable[[], None]:
+    """Begin to join a contiguous tensor over the ranks, in place; without an operation all get `source`'s.
+
+    What is returned waits for it: on hosts as long as late ranks make progress, on GPUs in their stream.
+    """
+    from torch.distributed import AllreduceOptions, BroadcastOptions, ReduceOp, group
+
+    heart = None if tensor.is_cuda else _heart
+    world: Any = group.WORLD
+    options: Any = AllreduceOptions() if operation else BroadcastOptions()
+    options.asyncOp = True
+    if not tensor.is_cuda:
+        options.timeout = PATIENCE
+    with _meeting():
+        if operation:
+            options.reduceOp = getattr(ReduceOp, operation)
+            work = world.allreduce([tensor], options)
+        else:
+            options.rootRank = source
+            work = world.broadcast([tensor], options)
+    number = heart.come(work) if heart is not None else 0
+
+    def wait() -> None:
+        with _meeting():
+            heart.wait(work, number) if heart is not None else work.wait()
+
+    return wait
+
+
 @contextmanager
 def _meeting() -> Iterator[None]:
     """Raises RankFailedError, with what the failed rank said of itself, where the ranks cannot meet."""
     try:
         yield
     except RuntimeError as error:
-        minutes = TIMEOUT.total_seconds() / 60
-        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without C++'s line
-        text = f"another rank died, or did not come within {minutes:g} minutes: {reason}"
-        with suppress(RuntimeError):
-            if _store is not None and _store.check(["failure"]):
-                text = "rank {} failed: {}".format(*json.loads(_store.get("failure")))
-        raise RankFailedError(text) from error
+        text = f"another rank died, or did not come within {START.total_seconds() / 60:g} minutes: {error}"
+        raise RankFailedError(_heart.judge(error) if _heart is not None else text) from error

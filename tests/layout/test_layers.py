@@ -15,6 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up; what shares a floor does not import each other.
 FLOORS = (
     ("vocabulary",),
+    ("heartbeat",),
     ("protocols", "ranks"),
     ("terminal",),
     ("tables",),  # below config, which reads a table's target to choose the task, without torch

@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainrun import ranks
 from trainrun.run.files import fsync
+
+_UNSYNCED = 1 << 30  # bytes at most that wait in memory for the disk, so that no wait for it is long
 
 
 def commit(final: Path, files: Mapping[str, memoryview | bytes]) -> int:
@@ -26,9 +29,13 @@ def commit(final: Path, files: Mapping[str, memoryview | bytes]) -> int:
     try:
         for name, body in files.items():
             with (temporary / name).open("wb", buffering=0) as file:
-                rest = memoryview(body)
+                rest, synced = memoryview(body), 0
                 while len(rest):  # in pieces, so that one call never exceeds what a system writes at once
                     rest = rest[os.write(file.fileno(), rest[: 1 << 26]) :]
+                    if file.tell() - synced >= _UNSYNCED:
+                        os.fdatasync(file.fileno())
+                        synced = file.tell()
+                    ranks.tick()
                 os.fsync(file.fileno())
         fsync(temporary)
         temporary.rename(final)

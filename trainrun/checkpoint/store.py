@@ -94,6 +94,7 @@ class Checkpoints:
         A step that is stored whole already is left as it is.
         """
         before, record = self.wait(), self.record
+        ranks.add_numbers([])  # what ranks send one another next may not wait for the first as long as this
         if record is None:
             return before
         began = time.perf_counter()
@@ -116,7 +117,9 @@ class Checkpoints:
         if self._writing is None:
             return ()
         writing, self._writing = self._writing, None
-        return (saved,) if (saved := writing.result()) is not None else ()
+        with ranks.working("writing a checkpoint"):
+            saved = writing.result()
+        return (saved,) if saved is not None else ()
 
     def close(self) -> None:
         """Let a save come to its end; what went wrong with it is not asked."""
@@ -126,6 +129,7 @@ class Checkpoints:
         """The parts of the newest valid checkpoint of the run, as the function of that name has them."""
         return load_newest(self.folder, self.run_id, warn)
 
+    @ranks.working("reading a checkpoint")
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the evaluated weights of a stored step into `model`; returns which weights they are."""
         path, problem, weights = path_of(self.folder, step), None, ""
@@ -204,6 +208,7 @@ class Checkpoints:
             shutil.rmtree(trash, ignore_errors=True)
 
 
+@ranks.working("reading a checkpoint")
 def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """The parts of the newest valid checkpoint in a folder, with `metrics_bytes` beside them.
 

@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import numpy as np
@@ -83,12 +84,14 @@ def runtime(
     profile: Count | None,
     preemption_signal: Literal["auto", "USR1", "USR2", "TERM", "HUP"] | None,
     time_limit: str | None,
+    timeout: str,
     trust: list[str],
 ) -> Runtime:
     """Choose the device, set threads and determinism for this process.
 
     Of several ranks each gets the GPU of its number on its machine, or its part of the cores.
     `preemption_signal` auto is USR2 in a Slurm job, none elsewhere. `time_limit` is by the clock: 90min.
+    So is `timeout`, for which ranks wait for one that makes no progress.
 
     `trust` names packages that stored runs may import beyond torch's own; it is read where a
     config is resolved, and has no effect here. `compile` is done when training starts: runtime/compiler.py.
@@ -105,7 +108,8 @@ def runtime(
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False  # it would choose the arithmetic by a timing
     told_by = slurm.preemption_signal() if preemption_signal == "auto" else preemption_signal
-    limit_s = None if time_limit is None else _seconds(time_limit)
+    limit_s = None if time_limit is None else _seconds("time_limit", time_limit)
+    ranks.set_timeout(timedelta(seconds=_seconds("timeout", timeout)))
     flags = (deterministic, compile, channels_last, sync_batch_norm)
     return Runtime(chosen, threads, *flags, profile, told_by, limit_s)
 
@@ -217,13 +221,13 @@ def _device_of_rank(name: str) -> torch.device:
     return torch.device("cuda", place.local_rank)
 
 
-def _seconds(limit: str) -> float:
+def _seconds(key: str, limit: str) -> float:
     try:
         duration = parse(limit)
-        if not duration.is_clock:
+        if not duration.is_clock or not duration.seconds:
             raise ValueError(f"must be a time such as 30s, 90min or 12h, got {limit}")
     except ValueError as error:
-        raise ConfigError.of("runtime.time_limit", str(error)) from None
+        raise ConfigError.of(f"runtime.{key}", str(error)) from None
     return duration.seconds
 
 

@@ -34,7 +34,7 @@ def run_guarded(command: Callable[[], int], words: list[str]) -> int:
 
 
 def _exit_of(error: Exception, words: list[str]) -> int:
-    who = "" if ranks.is_main_process() else f"rank {ranks.rank()}: "
+    who = "" if ranks.is_lowest_living() else f"rank {ranks.rank()}: "
     failure = _as_trainrun_error(error)
     if failure is None:
         if ranks.report_failure(error):

@@ -17,7 +17,7 @@ _LEFT_OUT = {
     *("checkpoint.every", "checkpoint.keep_last", "checkpoint.keep_every", "loop.log_every", "loop.health"),
     "loop.probes",
     *("data.num_workers", "data.eval_batch_size", "runtime.device", "runtime.threads", "runtime.trust"),
-    *("runtime.preemption_signal", "runtime.time_limit"),
+    *("runtime.preemption_signal", "runtime.time_limit", "runtime.timeout"),
 }
 _COMPILED_BEFORE = {"off": False, "model": True}  # as sweeps of the version before know their jobs
 # Published data: their name says what they are, wherever their files lie.

@@ -1,0 +1,213 @@
+"""Each rank's heartbeat: ranks wait for those that make progress, and name one that died or hangs.
+
+A thread of each rank writes a line into the store that all reach, twice a second. A rank that waits in
+a collective reads those of the ranks that have not come to it. It goes on waiting as long as they
+count progress: pieces written, or while they are busy with a task the time of a processor. A process
+that waits for hung storage counts neither.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.distributed import Work
+    from torch.distributed.distributed_c10d import Store
+
+BEAT_S = 0.5
+SILENT_S = 3.0  # without a beat: a process that is dead or stopped
+LINGER_S = 5.0  # for all to say that they failed; a launcher ends them 30 s after the first
+LEAST_SHARE = 0.005  # of a processor's time; a slow download takes as much, a sleeping process less
+FAILURE, VERDICT = "failure", "verdict"  # keys in the store
+_HOST = platform.node()
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a rank says of itself."""
+
+    host: str
+    count: int
+    progress: int
+    collective: int  # the number of the last one that it came to
+    task: str
+    has_failed: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why the ranks cannot meet, as all of them say it."""
+
+    text: str
+    missing: Sequence[int] = ()
+    has_died: bool = False
+
+
+class OverdueError(RuntimeError):
+    """Ranks made no progress within the time."""
+
+    def __init__(self, missing: Sequence[int]) -> None:
+        super().__init__("overdue")
+        self.missing = missing
+
+
+class Heartbeat:
+    """This rank's heartbeat, and what it reads of the others'. `holder` is who dies with the store."""
+
+    def __init__(self, store: Store, rank: int, size: int, timeout_s: float, holder: str) -> None:
+        self.timeout_s, self.holder = timeout_s, holder
+        self.verdict = Verdict("")
+        # A connection of its own: waits elsewhere hold theirs.
+        self._store, self._rank = store.clone(), rank  # type: ignore[attr-defined]
+        self._keys = [f"heartbeat {number}" for number in range(size)]
+        self._count = self._progress = self._collective = 0
+        self._tasks: list[str] = []
+        self._pending: list[Work] = []
+        self._has_failed, self._ended = False, threading.Event()
+        self._beat()
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+
+    def close(self) -> None:
+        self._ended.set()
+
+    def tick(self) -> None:
+        """Count a piece of work."""
+        self._progress += 1
+
+    @contextmanager
+    def working(self, task: str) -> Iterator[None]:
+        """Within, the time that this process computes counts as progress."""
+        self._tasks.append(task)
+        try:
+            yield
+        finally:
+            self._tasks.remove(task)
+
+    def come(self, work: Work) -> int:
+        """Count a collective that this rank has begun; all ranks begin them in one order."""
+        self._collective += 1
+        self._pending.append(work)
+        return self._collective
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether gloo still waits in a collective, which only the end of the process can end."""
+        return not all(work.is_completed() for work in self._pending)
+
+    def wait(self, work: Work, number: int) -> None:
+        """Wait for a collective on hosts as long as the ranks that have not come make progress.
+
+        Raises RuntimeError where it failed, or others failed meanwhile, or ranks are overdue.
+        """
+        since: dict[tuple[int, int, int], float] = {}
+        while not _is_complete(work, self._every_s):
+            beats, now = self._beats(), time.monotonic()
+            if any(beat.has_failed for beat in beats) or self._store.check([FAILURE]):
+                raise RuntimeError("another rank has failed")
+            late = [rank for rank, beat in enumerate(beats) if beat.collective < number]
+            others = late or [rank for rank in range(len(beats)) if rank != self._rank]
+            seen = [(rank, beats[rank].collective, beats[rank].progress) for rank in others]
+            since = {state: since.get(state, now) for state in seen}
+            if overdue := [rank for (rank, *_), first in since.items() if now - first > self.timeout_s]:
+                raise OverdueError(overdue)
+        self._pending.remove(work)
+
+    def judge(self, error: RuntimeError) -> str:
+        """Why a collective failed, in words that all ranks share; waits a moment for what the others say."""
+        try:
+            self.verdict = self._judge(error)
+        except RuntimeError:
+            dead = [0] if self.holder.startswith("rank 0") else []
+            self.verdict = Verdict(f"{self.holder} died", dead, has_died=True)
+        return self.verdict.text
+
+    @property
+    def lowest_living(self) -> int:
+        """The first rank that the verdict does not call dead or late."""
+        living = set(range(len(self._keys))) - set(self.verdict.missing)
+        return min(living, default=self._rank)
+
+    @property
+    def _every_s(self) -> float:
+        return min(BEAT_S, self.timeout_s / 20)
+
+    def _run(self) -> None:
+        spent, looked = 0.0, 0.0
+        while not self._ended.wait(self._every_s):
+            now, used = time.monotonic(), time.process_time() - time.thread_time()
+            if self._tasks and used - spent > LEAST_SHARE * (now - looked):
+                self.tick()
+            spent, looked = used, now
+            try:
+                self._beat()
+            except RuntimeError:
+                return  # whoever held the store is gone
+
+    def _beat(self) -> None:
+        self._count += 1
+        task = self._tasks[-1] if self._tasks else ""
+        beat = Beat(_HOST, self._count, self._progress, self._collective, task, self._has_failed)
+        self._store.set(self._keys[self._rank], json.dumps(asdict(beat)))
+
+    def _beats(self) -> list[Beat]:
+        return [Beat(**json.loads(text)) for text in self._store.multi_get(self._keys)]
+
+    def _judge(self, error: RuntimeError) -> Verdict:
+        self._has_failed = True
+        self._beat()
+        missing = error.missing if isinstance(error, OverdueError) else None
+        deadline, heard = time.monotonic() + LINGER_S, dict[tuple[int, int], float]()
+        while True:
+            if self._store.check([FAILURE]):
+                return Verdict("rank {} failed: {}".format(*json.loads(self._store.get(FAILURE))))
+            if self._store.check([VERDICT]):
+                return Verdict(**json.loads(self._store.get(VERDICT)))
+            beats, now = self._beats(), time.monotonic()
+            heard = {(r, beat.count): heard.get((r, beat.count), now) for r, beat in enumerate(beats)}
+            away = [rank for rank, beat in enumerate(beats) if not beat.has_failed]
+            silent = [r for (r, _), first in heard.items() if r in away and now - first > SILENT_S]
+            if missing is not None or len(silent) == len(away) or now > deadline:
+                break
+            time.sleep(self._every_s / 2)
+        if missing is None:
+            missing = silent or away
+        verdict = self._verdict_on(missing, beats, error)
+        text = self._store.compare_set(VERDICT, "", json.dumps(asdict(verdict)))
+        return Verdict(**json.loads(text))
+
+    def _verdict_on(self, missing: Sequence[int], beats: Sequence[Beat], error: RuntimeError) -> Verdict:
+        if not missing:
+            # Without C++'s lines.
+            reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]
+            return Verdict(f"the ranks lost their connection: {reason}")
+        is_overdue = isinstance(error, OverdueError) or "Timed out" in str(error)
+        hosts = {beat.host for beat in beats}
+        names = [f"{r} ({beats[r].host})" if len(hosts) > 1 else str(r) for r in missing[:8]]
+        who = f"rank{'s' if len(missing) > 1 else ''} {', '.join(names)}"
+        who += f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        if not is_overdue:
+            return Verdict(f"{who} died", missing, has_died=True)
+        task, limit = beats[missing[0]].task, f"within {_in_words(self.timeout_s)} (runtime.timeout)"
+        text = f"made no progress {limit} while {task}" if task else f"did not come {limit}"
+        return Verdict(f"{who} {text}", missing)
+
+
+def _is_complete(work: Work, limit_s: float) -> bool:
+    """Whether a collective is complete after so long; raises what went wrong with it."""
+    with suppress(RuntimeError):
+        return work.wait(timedelta(seconds=limit_s))
+    return work.is_completed() and work.wait()
+
+
+def _in_words(seconds: float) -> str:
+    value, unit = (seconds / 60, "minute") if seconds >= 60 else (seconds, "second")
+    return f"{value:g} {unit}{'' if value == 1 else 's'}"
