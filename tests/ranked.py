@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from toy import CLASSES, CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momen
 
 from trainrun import ranks
 from trainrun.assembly.dry_run import _check_shares
+from trainrun.checkpoint import commit, store
 from trainrun.cli.main import main
 from trainrun.data.dataset import from_dataset
 from trainrun.loop.evaluate import evaluate, shared_batches
@@ -132,6 +134,49 @@ def killed_command(moments: dict[int, float], folder: Path, *words: str) -> Said
     if (after_s := moments.get(ranks.launched().rank)) is not None:
         threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return command(folder, *words)
+
+
+def slow_first(what: str, folder: Path) -> tuple[int, float]:
+    """The steps and seconds of a run whose first rank is slow at something, where ranks wait for 2 s."""
+    ranks.set_timeout(timedelta(seconds=2))
+    began = time.monotonic()
+    if ranks.is_main_process():
+        if what in ("saving", "hanging"):
+            commit.os = _SlowDisk(hangs=what == "hanging")  # type: ignore[attr-defined]
+        elif what == "loading":
+            left_s = [5.0]  # of which the first look takes all
+            store.problem_of = lambda path, run_id: _compute(left_s.pop() if left_s else 0.0)  # type: ignore[attr-defined]
+    if what == "reading":
+        with ranks.local_first():
+            _compute(5 if ranks.is_main_process() else 0)
+    return train("momentum", folder, 2).step, time.monotonic() - began
+
+
+class _SlowDisk:
+    """The module os, where the first file takes 5 s to write; if it hangs, all at once."""
+
+    def __init__(self, hangs: bool) -> None:
+        self.hangs, self.began = hangs, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, descriptor: int, body: memoryview) -> int:
+        self.began = self.began or time.monotonic()
+        if (left_s := self.began + 5 - time.monotonic()) > 0:
+            time.sleep(left_s if self.hangs else 0.5)
+            body = body[:1]
+        return os.write(descriptor, body)
+
+
+def _compute(seconds: float) -> None:
+    """Take a third of a processor."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        spun = time.process_time() + 0.005
+        while time.process_time() < spun:
+            pass
+        time.sleep(0.01)
 
 
 def late_ranks(folder: Path, *words: str) -> Said:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,6 +193,56 @@ def test_an_error_on_one_rank_ends_the_others(in_ranks: Ranks, how: str) -> None
     else:
         assert "RankFailedError: rank 1 died" in first.error
         assert second.error == "died"
+
+
+@pytest.mark.parametrize("what", ["saving", "reading", "loading"])
+def test_others_wait_for_a_first_rank_that_makes_progress(
+    in_ranks: Ranks, what: str, tmp_path: Path, together: list[dict[str, Came]]
+) -> None:
+    if what == "loading":
+        in_ranks.values(2, ranked.train, "momentum", tmp_path, 2, 7)
+    for steps, seconds in in_ranks.values(2, ranked.slow_first, what, tmp_path):
+        assert steps == together[0]["momentum"].step
+        assert seconds > 5
+
+
+def test_a_first_rank_whose_storage_hangs_is_named(in_ranks: Ranks, tmp_path: Path) -> None:
+    text = "rank 0 made no progress within 2 seconds (runtime.timeout) while writing a checkpoint"
+    for ended in in_ranks(
+        2, ranked.slow_first, "hanging", tmp_path
+    ):  # the first learns of it when it goes on
+        assert f"RankFailedError: {text}\n" in ended.error
+
+
+@pytest.mark.parametrize(
+    "before", [{}, {"TORCH_NCCL_TRACE_BUFFER_SIZE": "7", "TORCH_NCCL_DUMP_ON_TIMEOUT": "0"}]
+)
+def test_nccl_is_watched_before_it_begins(before: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["TORCH_NCCL_ASYNC_ERROR_HANDLING", "TORCH_NCCL_DUMP_ON_TIMEOUT", "TORCH_NCCL_TRACE_BUFFER_SIZE"]
+    begun: list[dict[str, str]] = []
+
+    def begin(backend: str, **_: object) -> None:
+        assert backend == "cpu:gloo,cuda:nccl"
+        begun.append({n: os.environ[n] for n in [*names, "TORCH_FR_BUFFER_SIZE"] if n in os.environ})
+
+    for name in [*names, "TORCH_FR_BUFFER_SIZE"]:
+        monkeypatch.setenv(name, "")  # so that what is set here is taken back
+        monkeypatch.delenv(name)
+    for name, value in {**before, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ranks, "launched", lambda: RankInfo(0, 2, 0, 2))
+    monkeypatch.setattr(ranks, "Heartbeat", lambda *_: None)
+    for name in ("_place", "_heart", "_store"):
+        monkeypatch.setattr(ranks, name, getattr(ranks, name))
+    monkeypatch.setattr(ranks.atexit, "register", lambda function: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: True)
+    monkeypatch.setattr("torch.distributed.init_process_group", begin)
+    met = iter([(None, 0, 2)])
+    monkeypatch.setattr(sys.modules["torch.distributed.rendezvous"], "rendezvous", lambda *_, **__: met)
+    ranks.join()
+    watched = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}
+    assert begun == [{**watched, **({} if before else {"TORCH_FR_BUFFER_SIZE": "2000"}), **before}]
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -217,7 +217,8 @@ def test_a_killed_rank_ends_all_and_what_was_saved_goes_on(
     assert ended[rank].error == "died"
     other = ended[1 - rank]
     assert other.value.code == 10
-    assert ("another rank died" in other.value.err) is (rank == 1)  # else the launcher alone can say it
+    assert other.value.err.endswith(f"\nrank {rank} died\n"[rank == 0 :])  # the first had lines before it
+    assert (status(folder)["state"], status(folder)["reason"]) == ("failed", f"rank {rank} died")
     assert any((folder / "run" / "checkpoints").glob("step-*"))
     if rank == 1:
         said(in_ranks(2, ranked.command, folder, "resume", "run"), 0, 0)
@@ -228,6 +229,18 @@ def test_a_killed_rank_ends_all_and_what_was_saved_goes_on(
         assert "ranks: 2 -> 1 (free)" in resumed.err
         assert "loop.accumulate: 1 -> 2 (free)" in resumed.err
         require_close(folder, alone)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_stops_is_named_in_time(in_ranks: Ranks, rank: int, folder: Path) -> None:
+    (folder / f"fault{rank}").write_text("SIGSTOP 60")
+    ended = in_ranks(2, ranked.command, folder, *RUN, "runtime.timeout=2s")
+    assert ended[rank].error == "died"  # by the launcher's hand
+    text = f"rank {rank} did not come within 2 seconds (runtime.timeout)"
+    assert ended[1 - rank].value.code == 10
+    assert ended[1 - rank].value.err.endswith(f"{text}\n")
+    found = status(folder)
+    assert (found["state"], found["exit_code"], found["reason"]) == ("failed", 10, text)
 
 
 def test_a_signal_to_one_rank_saves_and_other_ranks_go_on_with_the_same_window(

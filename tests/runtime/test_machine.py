@@ -45,6 +45,7 @@ def make(**changes: Any) -> Runtime:
         "profile": None,
         "preemption_signal": None,
         "time_limit": None,
+        "timeout": "10min",
         "trust": [],
     }
     return runtime(**{**values, **outside, **changes})
@@ -189,6 +190,8 @@ def test_a_time_limit_is_by_the_clock() -> None:
     for wrong in ("10ep", "soon"):
         with pytest.raises(ConfigError, match=rf"runtime\.time_limit: .*got {wrong}"):
             make(time_limit=wrong)
+        with pytest.raises(ConfigError, match=rf"runtime\.timeout: .*got {wrong}"):
+            make(timeout=wrong)
 
 
 def of_ranks(monkeypatch: pytest.MonkeyPatch, place: RankInfo, gpus: int) -> list[int]:

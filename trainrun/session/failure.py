@@ -76,14 +76,17 @@ def failure_recorded(run_dir: Path) -> Iterator[None]:
 
 
 def record_for_main_process(run_dir: Path, error: BaseException) -> None:
-    """Write into a run's status why it ended, where the main process does not: the lowest rank that lives does.
+    """Write into a run's status why it ended, if this is the lowest rank that lives.
 
-    One that died left its lock free; one that has stopped holds it, and writes no more.
+    A main process that died left its lock free; one that has stopped holds it, and writes no more.
     """
     if not isinstance(error, RankFailedError) or not ranks.is_lowest_living():
         return
-    is_stopped = ranks.has_main_process_stopped()
-    with contextlib.suppress(TrainrunError, OSError), contextlib.nullcontext() if is_stopped else lock(run_dir):
+    needs_lock = not ranks.has_main_process_stopped()
+    with (
+        contextlib.suppress(TrainrunError, OSError),
+        lock(run_dir) if needs_lock else contextlib.nullcontext(),
+    ):
         if read_json(run_dir / "status.json").get("state") == "running":
             write_status(run_dir, state="failed", exit_code=error.exit_code, reason=str(error))
 
