@@ -9,26 +9,32 @@ that waits for hung storage counts neither.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.distributed import Work
     from torch.distributed.distributed_c10d import Store
 
+PATIENCE = timedelta(days=1)  # of gloo itself, where heartbeats tell how long to wait
 BEAT_S = 0.5
 SILENT_S = 3.0  # without a beat: a process that is dead or stopped
 LINGER_S = 5.0  # for all to say that they failed; a launcher ends them 30 s after the first
 LEAST_SHARE = 0.005  # of a processor's time; a slow download takes as much, a sleeping process less
 FAILURE, VERDICT = "failure", "verdict"  # keys in the store
 _HOST = platform.node()
+_WATCHED = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}
+_RECORDED = "TORCH_FR_BUFFER_SIZE", "TORCH_NCCL_TRACE_BUFFER_SIZE"  # the latter is its name of before
 
 
 @dataclass(frozen=True)
@@ -61,15 +67,16 @@ class OverdueError(RuntimeError):
 
 
 class Heartbeat:
-    """This rank's heartbeat, and what it reads of the others'. `holder` is who dies with the store."""
+    """This rank's heartbeat, and what it reads of the others'."""
 
-    def __init__(self, store: Store, rank: int, size: int, timeout_s: float, holder: str) -> None:
-        self.timeout_s, self.holder = timeout_s, holder
+    def __init__(self, store: Store, rank: int, size: int, timeout: timedelta) -> None:
+        self.timeout_s = timeout.total_seconds()
         self.verdict = Verdict("")
         # A connection of its own: waits elsewhere hold theirs.
         self._store, self._rank = store.clone(), rank  # type: ignore[attr-defined]
         self._keys = [f"heartbeat {number}" for number in range(size)]
-        self._count = self._progress = self._collective = 0
+        self.progress = 0  # pieces of work, counted by whoever does them
+        self._count = self._collective = 0
         self._tasks: list[str] = []
         self._pending: list[Work] = []
         self._has_failed, self._ended = False, threading.Event()
@@ -79,9 +86,12 @@ class Heartbeat:
     def close(self) -> None:
         self._ended.set()
 
-    def tick(self) -> None:
-        """Count a piece of work."""
-        self._progress += 1
+    def set_timeout(self, limit: timedelta) -> None:
+        """Wait so long; NCCL, and torch's own engines on hosts, whatever progress there is."""
+        from torch.distributed.distributed_c10d import _set_pg_timeout
+
+        self.timeout_s = limit.total_seconds()
+        _set_pg_timeout(limit)
 
     @contextmanager
     def working(self, task: str) -> Iterator[None]:
@@ -91,6 +101,26 @@ class Heartbeat:
             yield
         finally:
             self._tasks.remove(task)
+
+    def begin(self, tensor: Tensor, operation: str | None, source: int) -> Callable[[], Any]:
+        """Begin to join a contiguous tensor, in place; without an operation all get that of `source`.
+
+        What is returned waits for it: on hosts as this class does, on GPUs in their stream.
+        """
+        from torch.distributed import AllreduceOptions, BroadcastOptions, ReduceOp, group
+
+        world: Any = group.WORLD
+        options: Any = AllreduceOptions() if operation else BroadcastOptions()
+        options.asyncOp = True
+        if not tensor.is_cuda:
+            options.timeout = PATIENCE
+        if operation:
+            options.reduceOp = getattr(ReduceOp, operation)
+            work = world.allreduce([tensor], options)
+        else:
+            options.rootRank = source
+            work = world.broadcast([tensor], options)
+        return work.wait if tensor.is_cuda else partial(self.wait, work, self.come(work))
 
     def come(self, work: Work) -> int:
         """Count a collective that this rank has begun; all ranks begin them in one order."""
@@ -126,8 +156,9 @@ class Heartbeat:
         try:
             self.verdict = self._judge(error)
         except RuntimeError:
-            dead = [0] if self.holder.startswith("rank 0") else []
-            self.verdict = Verdict(f"{self.holder} died", dead, has_died=True)
+            has_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # which holds the store
+            holder = f"torchrun on {os.environ['MASTER_ADDR']}" if has_launcher else "rank 0 or its machine"
+            self.verdict = Verdict(f"{holder} died", () if has_launcher else (0,), has_died=True)
         return self.verdict.text
 
     @property
@@ -145,7 +176,7 @@ class Heartbeat:
         while not self._ended.wait(self._every_s):
             now, used = time.monotonic(), time.process_time() - time.thread_time()
             if self._tasks and used - spent > LEAST_SHARE * (now - looked):
-                self.tick()
+                self.progress += 1
             spent, looked = used, now
             try:
                 self._beat()
@@ -155,7 +186,7 @@ class Heartbeat:
     def _beat(self) -> None:
         self._count += 1
         task = self._tasks[-1] if self._tasks else ""
-        beat = Beat(_HOST, self._count, self._progress, self._collective, task, self._has_failed)
+        beat = Beat(_HOST, self._count, self.progress, self._collective, task, self._has_failed)
         self._store.set(self._keys[self._rank], json.dumps(asdict(beat)))
 
     def _beats(self) -> list[Beat]:
@@ -199,6 +230,14 @@ class Heartbeat:
         task, limit = beats[missing[0]].task, f"within {_in_words(self.timeout_s)} (runtime.timeout)"
         text = f"made no progress {limit} while {task}" if task else f"did not come {limit}"
         return Verdict(f"{who} {text}", missing)
+
+
+def watch_nccl() -> None:
+    """Have NCCL end a process whose collective hangs, with a record; before NCCL begins."""
+    for name, value in _WATCHED.items():
+        os.environ.setdefault(name, value)
+    if not any(name in os.environ for name in _RECORDED):
+        os.environ[_RECORDED[0]] = "2000"  # collectives
 
 
 def _is_complete(work: Work, limit_s: float) -> bool:

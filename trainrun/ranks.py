@@ -19,9 +19,9 @@ from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_st
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from trainrun.heartbeat import FAILURE, LINGER_S, Heartbeat
+from trainrun.heartbeat import FAILURE, LINGER_S, Heartbeat, watch_nccl
 from trainrun.vocabulary.errors import RankFailedError
 
 if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
@@ -31,11 +31,7 @@ if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are an
 T = TypeVar("T")
 
 START = timedelta(minutes=10)  # for all to come at first; later `runtime.timeout` holds
-PATIENCE = timedelta(days=1)  # of gloo itself, where the heartbeats tell how long to wait
 LINGER = timedelta(seconds=LINGER_S)  # so that the launcher ends no rank while another one writes why
-# So that a collective of NCCL that hangs ends the process, and leaves a record of what was under way.
-_WATCHED = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}
-_RECORDS = "TORCH_FR_BUFFER_SIZE", "TORCH_NCCL_TRACE_BUFFER_SIZE"  # the latter is the name of before
 BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -108,39 +104,25 @@ def join() -> None:
     # Tensors on the host go by gloo whatever the device; NCCL begins at the first tensor on a GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     if "nccl" in backend:
-        _watch_nccl()
-    # The launcher may hold the store; where it does not, the first rank does.
-    is_launchers = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    holder = f"torchrun on {os.environ['MASTER_ADDR']}" if is_launchers else "rank 0 or its machine"
+        watch_nccl()
     with _meeting():
         _store, _, _ = next(rendezvous("env://", timeout=START))
-        heart = Heartbeat(_store, info.rank, info.size, START.total_seconds(), holder)
+        heart = Heartbeat(_store, info.rank, info.size, START)
         dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=START)
     _place, _heart = info, heart
     atexit.register(_leave_at_exit)
 
 
-def _watch_nccl() -> None:
-    for name, value in _WATCHED.items():
-        os.environ.setdefault(name, value)
-    if not any(name in os.environ for name in _RECORDS):
-        os.environ[_RECORDS[0]] = "2000"
-
-
 def set_timeout(limit: timedelta) -> None:
     """Wait so long from now on for a rank that makes no progress."""
-    if _heart is None:
-        return
-    from torch.distributed.distributed_c10d import _set_pg_timeout
-
-    _heart.timeout_s = limit.total_seconds()
-    _set_pg_timeout(limit)  # for the collectives of torch's own engines, and all on GPUs
+    if _heart is not None:
+        _heart.set_timeout(limit)
 
 
 def tick() -> None:
     """Count a piece of work: ranks that wait for this one go on waiting. For any thread."""
     if _heart is not None:
-        _heart.tick()
+        _heart.progress += 1
 
 
 @contextmanager
@@ -188,8 +170,7 @@ def _leave_at_exit() -> None:
     is_stuck = _heart is not None and _heart.has_pending
     leave(clean=False)
     if is_stuck:
-        _flush()
-        os._exit(RankFailedError.exit_code)
+        end(RankFailedError.exit_code)
 
 
 def end(code: int) -> None:
@@ -199,14 +180,10 @@ def end(code: int) -> None:
     the launcher would call a finished run failed (seen in one of some hundred runs).
     """
     atexit._run_exitfuncs()
-    _flush()
-    os._exit(code)
-
-
-def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
+    os._exit(code)
 
 
 def report_failure(error: BaseException) -> bool:
@@ -426,32 +403,10 @@ def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
 
 
 def _start(tensor: Tensor, operation: str | None, source: int = 0) -> Callable[[], None]:
-    """Begin to join a contiguous tensor over the ranks, in place; without an operation all get `source`'s.
-
-    What is returned waits for it: on hosts as long as late ranks make progress, on GPUs in their stream.
-    """
-    from torch.distributed import AllreduceOptions, BroadcastOptions, ReduceOp, group
-
-    heart = None if tensor.is_cuda else _heart
-    world: Any = group.WORLD
-    options: Any = AllreduceOptions() if operation else BroadcastOptions()
-    options.asyncOp = True
-    if not tensor.is_cuda:
-        options.timeout = PATIENCE
+    """Begin to join a contiguous tensor over the ranks, as `Heartbeat.begin` does; what is returned waits."""
+    assert _heart is not None
     with _meeting():
-        if operation:
-            options.reduceOp = getattr(ReduceOp, operation)
-            work = world.allreduce([tensor], options)
-        else:
-            options.rootRank = source
-            work = world.broadcast([tensor], options)
-    number = heart.come(work) if heart is not None else 0
-
-    def wait() -> None:
-        with _meeting():
-            heart.wait(work, number) if heart is not None else work.wait()
-
-    return wait
+        return _meeting()(_heart.begin(tensor, operation, source))
 
 
 @contextmanager
@@ -460,5 +415,5 @@ def _meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        text = f"another rank died, or did not come within {START.total_seconds() / 60:g} minutes: {error}"
-        raise RankFailedError(_heart.judge(error) if _heart is not None else text) from error
+        text = _heart.judge(error) if _heart is not None else f"the other ranks did not come: {error}"
+        raise RankFailedError(text) from error

@@ -39,7 +39,7 @@ FLOORS = (
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
 DOORS = ("__init__", "__main__")  # of the package itself: they lead anywhere
 # How many packages and modules a newcomer meets first.
-MOST_ENTRIES = 33
+MOST_ENTRIES = 34
 
 
 def name_of(file: Path) -> str:

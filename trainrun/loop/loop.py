@@ -121,9 +121,7 @@ class Loop:
                 clock.evaluation_s, improved = event.seconds, event.is_best or is_kept
                 yield event
                 if self.evaluator.probes and ranks.is_main_process():
-                    with ranks.working("running probes"):
-                        probed = run_probes(self.evaluator.probes, state, self.windows.data)
-                    yield probed
+                    yield run_probes(self.evaluator.probes, state, self.windows.data)
                 if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
                     yield events.Sampled(step=step, text=text)
         asked = self.signals.take_save()

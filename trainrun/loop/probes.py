@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.data.samples import describe_error
 from trainrun.loop.probe_results import ProbeResults
@@ -54,6 +55,7 @@ class SampleGrid:
         return {"samples": (lines.flatten(1, 2).flatten(2, 3) + 1) / 2}  # from (C, row, H, column, W)
 
 
+@ranks.working("running probes")
 def run_probes(probes: Sequence[Probe], state: TrainState, data: Data) -> Probed:
     """Give each probe the evaluated weights and the validation split, and collect what they return.
 
