@@ -367,6 +367,30 @@ def fail_on(rank: int, how: str) -> str:
     raise AssertionError("nothing failed")
 
 
+def fail_alone(rank: int, how: str) -> None:
+    """One rank dies, is stopped or hangs while the others wait for it in a sum."""
+    ranks.set_timeout(2)
+    if ranks.rank() == rank:
+        if how == "killed":
+            os._exit(9)
+        end = time.monotonic() + 12
+        while time.monotonic() < end:  # a loop that never ends, but for the test's sake
+            pass
+        os._exit(0)
+    ranks.add_numbers([1.0])
+
+
+def wait_for_first(how: str) -> str:
+    """The first rank takes twice as long as the others wait, and tells of its progress or does not."""
+    ranks.set_timeout(1.5)
+    with ranks.main_first(counts=True):
+        for _ in range(30 if ranks.is_main_process() else 0):
+            time.sleep(0.1)
+            if how == "gets on":
+                ranks.progressed()
+    return "done"
+
+
 class Reading(torch.utils.data.Dataset[Any]):
     """Remembers which samples were asked for."""
 

@@ -120,8 +120,10 @@ class Loop:
                 is_kept = step in state.best_steps(self.checkpoints.keep_best)
                 clock.evaluation_s, improved = event.seconds, event.is_best or is_kept
                 yield event
-                if self.evaluator.probes and ranks.is_main_process():
-                    yield run_probes(self.evaluator.probes, state, self.windows.data)
+                if self.evaluator.probes:
+                    with ranks.main_first():
+                        if ranks.is_main_process():
+                            yield run_probes(self.evaluator.probes, state, self.windows.data)
                 if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
                     yield events.Sampled(step=step, text=text)
         asked = self.signals.take_save()

@@ -76,8 +76,11 @@ def failure_recorded(run_dir: Path) -> Iterator[None]:
 
 
 def record_for_main_process(run_dir: Path, error: BaseException) -> None:
-    """Write into a run's status why it ended, where the main process died and left its lock free."""
-    if not isinstance(error, RankFailedError):
+    """Write into a run's status why it ended, where the main process died and left its lock free.
+
+    Of the ranks that live the lowest does.
+    """
+    if not isinstance(error, RankFailedError) or not ranks.is_lowest_living():
         return
     with contextlib.suppress(TrainrunError, OSError), lock(run_dir):
         if read_json(run_dir / "status.json").get("state") == "running":
