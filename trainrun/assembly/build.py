@@ -40,6 +40,7 @@ from trainrun.loop.profiler import Profiler, check_profile
 from trainrun.loop.step import Clip, Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import Distillation, as_loss
+from trainrun.model.activation_checkpointing import checkpoint_activations
 from trainrun.model.calling import call_by_signature
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
@@ -356,6 +357,8 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
 def _placed(model: nn.Module, runtime: Runtime, parallel: Parallel, batch_spec: BatchSpec) -> nn.Module:
     """The model where it trains, with the first rank's weights."""
     model = runtime.prepare(model, batch_spec.batch_size)
+    if runtime.activation_checkpointing is not None:  # below what `parallel` puts around blocks
+        checkpoint_activations(model, runtime.activation_checkpointing)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     return parallel.place(model, runtime.device)
 
