@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from trainrun import ranks
+from trainrun.assembly.activations import Activations, activations_of
 from trainrun.assembly.data import open_data
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings
@@ -79,6 +80,7 @@ class Parts:
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
     weights: Weights | None  # that it started from
+    activations: Activations | None = None
     plan: tuple[tuple[str, str], ...] = ()
     teacher: tuple[Path, str] | None = None  # the checkpoint that it learns from, and its hash
 
@@ -205,6 +207,7 @@ def build(
     )
     state.numbers = scheduled_numbers(parts)
     tried = _follow_run(task, model, state) + try_parts(parts)
+    parts = replace(parts, activations=activations_of(parts))
     plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
     return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
 

@@ -32,6 +32,12 @@ def checkpoint_activations(model: nn.Module, pattern: str) -> None:
         block.forward = partial(_call, block, block.forward)
 
 
+def plain_forwards(model: nn.Module) -> dict[nn.Module, Forward]:
+    """The checkpointed blocks of a model, each with its forward as it was before."""
+    forwards = {module: module.forward for module in model.modules()}
+    return {m: f.args[1] for m, f in forwards.items() if isinstance(f, partial) and f.func is _call}
+
+
 def _call(block: nn.Module, forward: Forward, /, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
