@@ -81,7 +81,7 @@ def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: 
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
     requested_dir = composition.settings["run_dir"]
-    if requested_dir and not run_dir and (Path(requested_dir).expanduser() / "config.yaml").exists():
+    if requested_dir and not run_dir and ranks.is_main_process() and _is_run(requested_dir):
         claim(requested_dir)  # raises, before compiling takes its time
     parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
@@ -209,6 +209,10 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 
 
 # What a start checks and writes
+
+
+def _is_run(folder: str) -> bool:
+    return (Path(folder).expanduser() / "config.yaml").exists()
 
 
 def check_disk_space(parts: Parts, folder: Path) -> None:
