@@ -206,10 +206,15 @@ def build(
         weights=weights,
     )
     state.numbers = scheduled_numbers(parts)
-    tried = _follow_run(task, model, state) + try_parts(parts)
+    return _planned(parts, lr_arithmetic, initialized + started_from(weights, reinitialized))
+
+
+def _planned(parts: Parts, lr_arithmetic: str, start: tuple[tuple[str, str], ...]) -> Parts:
+    """The parts, tried on a few samples, with their plan."""
+    tried = _follow_run(parts.task, parts.state.model, parts.state) + try_parts(parts)
     parts = replace(parts, activations=activations_of(parts))
-    plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
-    return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
+    plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, parts.info)
+    return replace(parts, plan=plan + start)
 
 
 def _collect_again() -> None:

@@ -28,6 +28,8 @@ def checkpoint_activations(model: nn.Module, pattern: str) -> None:
         blocks = blocks_of(model, pattern)
     except ValueError as error:
         raise ConfigError.of("runtime.activation_checkpointing", str(error)) from None
+    import torch._dynamo  # noqa: F401  the first checkpoint would, 2 s that count as the first step's
+
     for _, block in blocks:
         block.forward = partial(_call, block, block.forward)
 

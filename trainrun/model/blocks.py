@@ -33,7 +33,8 @@ def blocks_of(model: nn.Module, pattern: str) -> list[tuple[str, nn.Module]]:
         problem = "finds no nn.ModuleList or nn.Sequential of equal blocks"
     names = [name for name, _ in modules if name.count(".") < 2]
     nearest = difflib.get_close_matches(pattern.strip("*.?"), names, _NAMED, 0.0)
-    raise ValueError(f"{problem}, got {pattern}; modules are {', '.join(nearest) or 'none'}")
+    shown = ", ".join(name for name in names if name in nearest)
+    raise ValueError(f"{problem}, got {pattern}; modules are {shown or 'none'}")
 
 
 def _repeated(model: nn.Module) -> list[nn.Module]:
