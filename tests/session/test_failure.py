@@ -65,7 +65,7 @@ def test_where_memory_runs_out_every_setting_that_trains_the_same_has_its_comman
     lines = answer_to(MemoryError(), parts, tmp_path)
     assert lines[0].startswith("out of memory with batch_size=8 while training; trainrun find-batch")
     assert lines[1:3] == ["the same in smaller pieces:", f"{command}batch_size=4 loop.accumulate=2"]
-    assert lines[3] == "with activations of 2 blocks computed again, some third slower:"
+    assert lines[3] == "with activations computed again in the backward pass, some third slower:"
     assert lines[4:] == [f"{command}runtime.activation_checkpointing=auto"]
     assert not list(tmp_path.iterdir()), "a CPU records no allocations"
     assert len(answer_to(MemoryError(), small("runtime.activation_checkpointing=auto"), tmp_path)) == 3

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from trainrun.assembly.activations import Activations
 from trainrun.assembly.factory import Settings, option_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.optimizer.memory import state_bytes
-from trainrun.runtime.usage import machine_use
+from trainrun.runtime.usage import peak_bytes
 
 _SHOWN = 4  # names in a line
 
 
 def memory(settings: Settings, state: TrainState, activations: Activations | None) -> str:
     """`1.6 MB: 0.4 of weights, 0.4 of gradients, 0.8 of adamw`; activations where they are checkpointed."""
-    sizes = _sizes(settings, state, activations)
+    name, sizes = option_of(settings["optimizer"]), _sizes(settings, state, activations)
     shares = ", ".join(f"{megabytes(size)} of {what}" for what, size in sizes.items())
-    more = (
-        f" and what {option_of(settings['optimizer'])} keeps" if state_bytes(state.optimizer) is None else ""
-    )
+    more = f" and what {name} keeps" if state_bytes(state.optimizer) is None else ""
     above = "activations and the batch come on top"
     if activations is not None:
         count, plain = activations.num_blocks, megabytes(activations.plain)
@@ -30,15 +29,13 @@ def memory(settings: Settings, state: TrainState, activations: Activations | Non
 
 
 def memory_at_end(settings: Settings, state: TrainState, activations: Activations | None) -> str:
-    """`memory: 402 MB at most on cuda:0; 380 planned, and activations`; empty where it is not known."""
-    device = state.precision.device
-    use, where = machine_use(device), "in this process, Python and torch included"
-    peak = use.get("rss_peak_bytes")
+    """`memory: 402 MB at most on cuda:0; 380 planned, and activations`."""
+    device, more = state.precision.device, "" if activations else ", and activations"
+    peak, where = peak_bytes(), "in this process, Python and torch included"
     if device.type == "cuda":
-        peak, where = use["gpu_peak_bytes"], f"on {device}"
+        peak, where = torch.cuda.max_memory_allocated(device), f"on {device}"
     planned = megabytes(sum(_sizes(settings, state, activations).values()))
-    more = "" if activations else ", and activations"
-    return f"memory: {megabytes(int(peak))} MB at most {where}; {planned} planned{more}" if peak else ""
+    return f"memory: {megabytes(peak)} MB at most {where}; {planned} planned{more}"
 
 
 def _sizes(settings: Settings, state: TrainState, activations: Activations | None) -> dict[str, int]:

@@ -61,23 +61,19 @@ def _call(block: nn.Module, forward: Forward, /, *args: Any, **kwargs: Any) -> A
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Those of the first pass and the second, which works on buffers as the first one met them."""
-    buffers = [
-        (module, name, buffer.clone())
-        for module in block.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    return nullcontext(), _holding(buffers)
+    modules = [module for module in block.modules() if module._buffers]
+    copies = [{name: b.clone() for name, b in m.named_buffers(recurse=False)} for m in modules]
+    return nullcontext(), _holding(list(zip(modules, copies, strict=True)))
 
 
 @contextmanager
-def _holding(buffers: list[tuple[nn.Module, str, Tensor]]) -> Iterator[None]:
+def _holding(buffers: list[tuple[nn.Module, dict[str, Tensor]]]) -> Iterator[None]:
     """Within, modules have these buffers: running statistics are not updated a second time."""
-    present = [(module, name, module._buffers[name]) for module, name, _ in buffers]
-    for module, name, buffer in buffers:
-        module._buffers[name] = buffer
+    present = [dict(module._buffers) for module, _ in buffers]
+    for module, copies in buffers:
+        module._buffers.update(copies)
     try:
         yield
     finally:
-        for module, name, now in present:
-            module._buffers[name] = now
+        for (module, _), before in zip(buffers, present, strict=True):
+            module._buffers.update(before)

@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-_NAMED = 5  # modules in a message
 _FORWARD = nn.Module.forward  # which raises
 
 
@@ -28,11 +27,9 @@ def blocks_of(model: nn.Module, pattern: str) -> list[tuple[str, nn.Module]]:
             blocks.append((name, module))
     if blocks:
         return blocks
-    problem = "matches no module"
-    if pattern == "auto":
-        problem = "finds no nn.ModuleList or nn.Sequential of equal blocks"
+    problem = "finds no repeated blocks" if pattern == "auto" else "matches no module"
     names = [name for name, _ in modules if name.count(".") < 2]
-    nearest = difflib.get_close_matches(pattern.strip("*.?"), names, _NAMED, 0.0)
+    nearest = difflib.get_close_matches(pattern.strip("*.?"), names, 5, 0.0)
     shown = ", ".join(name for name in names if name in nearest)
     raise ValueError(f"{problem}, got {pattern}; modules are {shown or 'none'}")
 

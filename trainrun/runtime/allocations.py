@@ -30,10 +30,9 @@ def recorded_allocations(device: torch.device, weight_bytes: int) -> Iterator[No
 
 def write_allocations(device: torch.device, file: Path) -> bool:
     """Write them for pytorch.org/memory_viz; whether that was possible. The file is never read here."""
-    if device.type != "cuda":
-        return False
     with suppress(RuntimeError, OSError):
-        file.parent.mkdir(exist_ok=True)
-        torch.cuda.memory._dump_snapshot(str(file))
-        return True
+        if device.type == "cuda":
+            file.parent.mkdir(exist_ok=True)
+            torch.cuda.memory._dump_snapshot(str(file))
+            return True
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,14 +24,9 @@ def held_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held at once; 0 where the system does not say."""
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    # The system brings its record up to date only now and then.
-    return max(held_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    """The most memory that this process has held at once; the system's record is a little late."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return max(held_bytes(), peak)
 
 
 def machine_use(device: torch.device) -> dict[str, float]:
@@ -40,7 +36,7 @@ def machine_use(device: torch.device) -> dict[str, float]:
     not tell is left out.
     """
     use: dict[str, float] = {"rss_bytes": held} if (held := held_bytes()) else {}
-    use |= {"rss_peak_bytes": peak} if (peak := peak_bytes()) else {}
+    use["rss_peak_bytes"] = peak_bytes()
     if device.type == "cuda":
         use["gpu_bytes"] = torch.cuda.memory_reserved(device)
         use["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(device)

@@ -98,44 +98,40 @@ def _exit_of(error: BaseException) -> tuple[int, str]:
 
 def _out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemoryError:
     """The error with commands that go on with less memory and train the same, if there are any."""
-    others: list[tuple[str, str]] = []
     if evaluating:
         size = parts.settings["data"].get("eval_batch_size")
         text = f"out of memory with data.eval_batch_size={size} while evaluating"
         words = [f"data.eval_batch_size={size // 2}"] if isinstance(size, int) and size > 1 else []
-        caution = ""
+        answers = [("the same in smaller pieces", words)]
     else:
         text = f"out of memory with batch_size={parts.batch_spec.batch_size} while training"
-        words, others = _smaller_batches(parts), _less_held(parts)
-        norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        has_norm = any(isinstance(module, norms) for module in parts.state.model.modules())
-        caution = ", except for batch norm, which sees each piece alone" if has_norm else ""
-    answers = [(f"the same in smaller pieces{caution}", words)] if words else []
-    answers += [(what, [word]) for what, word in others]
+        answers = _with_less_memory(parts)
+    answers = [(what, words) for what, words in answers if words]
+    advice = "trainrun find-batch looks for the largest that fits"
+    lines = []
     file = run_dir / "failures" / (f"memory-{ranks.rank()}.pickle" if ranks.rank() else "memory.pickle")
-    is_written = write_allocations(parts.runtime.device, file)
-    lines = ["", f"what took the memory, for pytorch.org/memory_viz: {file}"] if is_written else []
-    if not answers:
-        return OutOfMemoryError(f"{text}; take a smaller model, or precision=bf16", *lines)
-    if words:
-        text += "; trainrun find-batch looks for the largest that fits"
-    for what, changes in answers:
-        line = shlex.join([*ranks.command(), "resume", str(run_dir), *changes])
-        lines += ["", f"{what}:", f"  {line}"]
-    return OutOfMemoryError(text, *lines)
+    if write_allocations(parts.runtime.device, file):
+        lines = ["", f"what took the memory, for pytorch.org/memory_viz: {file}"]
+    for what, words in answers:
+        lines += ["", f"{what}:", f"  {shlex.join([*ranks.command(), 'resume', str(run_dir), *words])}"]
+    return OutOfMemoryError(
+        f"{text}; {advice if answers else 'take a smaller model, or precision=bf16'}", *lines
+    )
 
 
-def _less_held(parts: Parts) -> list[tuple[str, str]]:
-    """Settings beside smaller batches that train the same with less memory, each with what it does."""
-    settings = []
-    if parts.runtime.activation_checkpointing is None:
-        with contextlib.suppress(ValueError):
-            blocks = len(blocks_of(parts.state.model, "auto"))
-            what = f"with activations of {blocks} blocks computed again, some third slower"
-            settings.append((what, "runtime.activation_checkpointing=auto"))
+def _with_less_memory(parts: Parts) -> list[tuple[str, list[str]]]:
+    """What trains the same with less memory, in words and as settings, none where it is not possible."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    has_norm = any(isinstance(module, norms) for module in parts.state.model.modules())
+    caution = ", except for batch norm, which sees each piece alone" if has_norm else ""
+    answers = [(f"the same in smaller pieces{caution}", _smaller_batches(parts))]
+    with contextlib.suppress(ValueError):
+        if parts.runtime.activation_checkpointing is None and blocks_of(parts.state.model, "auto"):
+            text = "with activations computed again in the backward pass, some third slower"
+            answers.append((text, ["runtime.activation_checkpointing=auto"]))
     if ranks.size() > 1 and not parts.parallel.shards:
-        settings.append(("with the weights divided among the ranks", "parallel=fsdp"))
-    return settings
+        answers.append(("with the weights divided among the ranks", ["parallel=fsdp"]))
+    return answers
 
 
 def _smaller_batches(parts: Parts) -> list[str]:

@@ -151,8 +151,7 @@ def _run(
             result = _follow(events, sinks, run_dir, parts.state)
         if result.reason == signals.preemption:
             say(requeue())
-        memory = memory_at_end(parts.settings, parts.state, parts.activations)
-        return replace(result, memory=memory)
+        return replace(result, memory=memory_at_end(parts.settings, parts.state, parts.activations))
 
 
 def _assist(parts: Parts, options: RunOptions) -> Result:
