@@ -29,6 +29,8 @@ from trainrun.vocabulary.errors import (
 )
 from trainrun.vocabulary.events import Failed
 
+_NOTHING = "take a smaller model, or precision=bf16"
+
 
 @contextlib.contextmanager
 def reported(report: Callable[[BaseException], None], parts: Parts, run_dir: Path) -> Iterator[None]:
@@ -107,16 +109,14 @@ def _out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory
         text = f"out of memory with batch_size={parts.batch_spec.batch_size} while training"
         answers = _with_less_memory(parts)
     answers = [(what, words) for what, words in answers if words]
-    advice = "trainrun find-batch looks for the largest that fits"
+    text += f"; {'trainrun find-batch looks for the largest that fits' if answers else _NOTHING}"
     lines = []
     file = run_dir / "failures" / (f"memory-{ranks.rank()}.pickle" if ranks.rank() else "memory.pickle")
     if write_allocations(parts.runtime.device, file):
         lines = ["", f"what took the memory, for pytorch.org/memory_viz: {file}"]
     for what, words in answers:
         lines += ["", f"{what}:", f"  {shlex.join([*ranks.command(), 'resume', str(run_dir), *words])}"]
-    return OutOfMemoryError(
-        f"{text}; {advice if answers else 'take a smaller model, or precision=bf16'}", *lines
-    )
+    return OutOfMemoryError(text, *lines)
 
 
 def _with_less_memory(parts: Parts) -> list[tuple[str, list[str]]]:
