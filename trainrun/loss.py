@@ -52,6 +52,11 @@ class CrossEntropy(Loss):
         self.register_buffer("class_weights", _class_weights(class_weights, class_counts), persistent=False)
         self.class_weights: Tensor | None
 
+    @property
+    def gives_nats(self) -> bool:
+        """Whether its values are the plain cross-entropy, which a metric need not compute again."""
+        return type(self) is CrossEntropy and self.class_weights is None
+
     def weight(self, targets: Tensor) -> Tensor | None:
         if self.class_weights is None:
             return None

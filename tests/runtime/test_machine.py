@@ -13,7 +13,14 @@ import torch
 from torch import nn
 
 from trainrun.ranks import RankInfo
-from trainrun.runtime.machine import Runtime, runtime, seed_everything, seed_forward, tune_allocator
+from trainrun.runtime.machine import (
+    Runtime,
+    is_out_of_memory,
+    runtime,
+    seed_everything,
+    seed_forward,
+    tune_allocator,
+)
 from trainrun.vocabulary.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -138,6 +145,18 @@ def test_a_forward_pass_is_seeded_by_seed_and_count_alone() -> None:
     assert len({draw(seed, count) for seed in (1, 2) for count in range(50)}) == 100
 
 
+def test_a_forward_pass_on_a_gpu_draws_on_the_host_by_seed_and_count_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "default_generators", (torch.Generator(), on_gpu := torch.Generator()))
+    drawn = []
+    for _ in range(2):
+        seed_forward(3, 5, torch.device("cuda", 1))
+        drawn.append((float(torch.rand(())), float(torch.rand((), generator=on_gpu))))
+        torch.rand(7)
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> None:
     machine = Runtime(CPU, 1, False, "off", None, channels_last, False, None, None, None)
@@ -189,7 +208,36 @@ def test_each_rank_takes_the_gpu_of_its_number_on_its_machine(
 ) -> None:
     chosen = of_ranks(monkeypatch, RankInfo(3, 4, 1, 2), gpus=2)
     assert make(device=device).device == torch.device("cuda", 1)
-    assert chosen == [1]
+    assert chosen == [torch.device("cuda", 1)]
+
+
+def test_a_gpu_that_is_named_is_what_no_name_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = of_ranks(monkeypatch, RankInfo(), gpus=2)
+    assert make(device="cuda:1").device == torch.device("cuda", 1)
+    assert chosen == [torch.device("cuda", 1)]  # else contexts, pinned memory and NCCL go to the first
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError(
+            "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled cuda error: Cuda failure 'out of memory'"
+        ),
+    ],
+)
+def test_a_lack_of_memory_is_known_by_type_or_words(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+def test_other_errors_are_no_lack_of_memory() -> None:
+    for text in ("Expected more than 1 value per channel when training", "NCCL error: timeout", "memory"):
+        assert not is_out_of_memory(RuntimeError(text))
 
 
 @pytest.mark.parametrize(

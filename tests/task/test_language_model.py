@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from toy import new_state, new_step
 
 from trainrun.loop.evaluate import evaluate, sample_text
 from trainrun.loss import CrossEntropy
@@ -125,3 +128,36 @@ def test_other_targets_and_other_tasks_are_refused() -> None:
         Classification([], CrossEntropy(None, ()), info)
     with pytest.raises(ConfigError, match="languagemodel learns tokens"):
         LanguageModel([], CrossEntropy(None, ()), DataInfo("toy", (4,), "classes", 3, {}), "", 0, 1.0)
+
+
+def test_the_loss_is_computed_once_and_training_keeps_no_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    plain = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(
+        torch.nn.functional, "cross_entropy", lambda *a, **k: calls.append("made") or plain(*a, **k)
+    )
+    model = Table(torch.randn(V, V, generator=torch.Generator().manual_seed(0))).train()
+    outcome = task()(model, batches()[1])
+    assert (len(calls), outcome.outputs, outcome.targets) == (1, None, None)
+    expected = plain(
+        model.table[batches()[1].inputs].flatten(0, 1), batches()[1].targets.flatten(), reduction="sum"
+    )
+    assert float(outcome.sums["nats"]) == pytest.approx(float(expected.detach()), rel=1e-6)
+    weighted = task(CrossEntropy([1.0, 2.0, 1.0, 1.0, 1.0], ()))(model, batches()[1])
+    assert float(weighted.sums["nats"]) == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
+def test_logits_are_gone_before_the_next_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits: list[weakref.ref[Tensor]] = []
+
+    class Watched(Table):
+        def forward(self, x: Tensor) -> Tensor:
+            assert all(ref() is None for ref in logits)
+            outputs = super().forward(x)
+            logits.append(weakref.ref(outputs))
+            return outputs
+
+    state = new_state(Watched(torch.zeros(V, V)))
+    data = SimpleNamespace(info=task().info)
+    new_step(data, task(), accumulate=3)(state, batches())
+    assert len(logits) == 3

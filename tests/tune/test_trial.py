@@ -10,7 +10,7 @@ import torch
 from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.tune import trial
-from trainrun.tune.trial import StepTiming, is_for_memory, survey, time_evaluation, together, train
+from trainrun.tune.trial import StepTiming, survey, time_evaluation, together, train
 from trainrun.vocabulary.errors import NonFiniteError
 
 SMALL = ("data=iris", "model=mlp", "model.width=8", "model.depth=1")
@@ -109,20 +109,6 @@ def test_a_gradient_that_is_not_finite_is_an_error() -> None:
         next(iter(run.state.model.parameters())).fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="trainrun check"):
         train(run)
-
-
-@pytest.mark.parametrize(
-    ("error", "is_memory"),
-    [
-        (MemoryError(), True),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), True),
-        (RuntimeError("DataLoader worker (pid 7) exited unexpectedly"), False),
-        (ValueError("Expected more than 1 value per channel when training"), False),
-    ],
-)
-def test_what_counts_as_a_lack_of_memory(error: Exception, is_memory: bool) -> None:
-    assert is_for_memory(error) is is_memory
 
 
 def test_a_save_holds_a_copy_of_the_state_and_it_packed(monkeypatch: pytest.MonkeyPatch) -> None:

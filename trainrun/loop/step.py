@@ -215,6 +215,7 @@ class WindowGradients:
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
             sums.append(outcome.sums)
             losses.append(share.detach())
+            del outcome, share  # and with them the outputs, before the next forward pass
         loss = reduce(add, losses) if losses else torch.zeros((), device=state.precision.device)
         loss, parts = self._over_ranks(loss, {"terms": total(terms), "sums": total(sums)})
         penalties: dict[str, Tensor] = {}

@@ -96,6 +96,8 @@ def runtime(
     config is resolved, and has no effect here. `compile` is done when training starts: runtime/compiler.py.
     """
     chosen = _device(device) if ranks.size() == 1 else _device_of_rank(device)
+    if chosen.type == "cuda":  # what names no device means this one: contexts, pinned memory, NCCL
+        torch.cuda.set_device(chosen)
     torch.set_num_threads(threads or cores())
     tune_allocator()
     if deterministic:
@@ -110,21 +112,27 @@ def runtime(
     return Runtime(chosen, threads, *flags, profile, told_by, limit_s)
 
 
+_NO_MEMORY = (
+    *("DefaultCPUAllocator", "CUDA out of memory", "CUDA error: out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUFFT_ALLOC_FAILED"),
+    "cudaErrorMemoryAllocation",
+    "size calculation overflow",  # more than any memory has
+)
+
+
 def syncs_batch_norm(model: nn.Module) -> bool:
     """Whether ranks meet inside the forward pass, so that even one without samples must make it."""
     return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is a lack of memory, of which a GPU's has a type of its own and a CPU's only words."""
-    messages = (
-        "DefaultCPUAllocator",
-        "CUDA out of memory",
-        "CUBLAS_STATUS_ALLOC_FAILED",
-        "size calculation overflow",  # more than any memory has
-    )
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(words in str(error) for words in messages)
+    """Whether this is a lack of memory, of which few have a type of their own and most only words.
+
+    Beside the allocators' these are of workspaces, of pinned host memory and of NCCL's buffers.
+    """
+    kinds, text = (MemoryError, torch.OutOfMemoryError), str(error)
+    is_nccl = "NCCL" in text and "out of memory" in text.lower()
+    return isinstance(error, kinds) or is_nccl or any(words in text for words in _NO_MEMORY)
 
 
 def seed_everything(seed: int) -> None:
@@ -151,17 +159,17 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def seed_forward(seed: int, count: int, device: torch.device) -> None:
-    """Seed the device's generator for one forward pass, the `count`-th of the run.
+    """Seed the generators for one forward pass, the `count`-th of the run: the device's and the host's.
 
-    Reseeding a generator costs a microsecond, torch.manual_seed about a hundred.
+    Models draw on the host, too, such as which layers to drop. Reseeding a generator costs a
+    microsecond, torch.manual_seed about a hundred.
     """
     number = stream(seed, count)
+    torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(number)
     elif device.type == "mps":
         torch.mps.manual_seed(number)
-    else:
-        torch.default_generator.manual_seed(number)
 
 
 def tune_allocator() -> None:
@@ -208,7 +216,6 @@ def _device_of_rank(name: str) -> torch.device:
     if place.local_size > num_gpus:
         text = f"{place.local_size} ranks on this machine need a GPU each, there are {num_gpus}"
         raise ConfigError.of("runtime.device", text)
-    torch.cuda.set_device(place.local_rank)  # what names no device, and NCCL, then means this one
     return torch.device("cuda", place.local_rank)
 
 

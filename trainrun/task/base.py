@@ -80,7 +80,7 @@ class Task:
         with torch.no_grad():
             if model.training:
                 quick = self.mixed_sums if batch.is_mixed else self.quick_sums
-                return Outcome(terms, quick(outputs, targets), outputs)
+                return Outcome(terms, quick(outputs, targets))
             metric_inputs = self.metric_inputs(outputs, batch.targets) if self.own_metrics else (None, None)
             return Outcome(terms, self.sums(outputs, targets), *metric_inputs)
 
@@ -94,7 +94,7 @@ class Task:
             sums = {"steps": counted.sum()}
             if model.training:
                 quick = self.quick_sums(outputs, targets)
-                return Outcome(terms, sums | quick if quick else {}, outputs, targets)
+                return Outcome(terms, sums | quick if quick else {})
             outputs, targets = _with_target(outputs, targets)
             metric_inputs = self.metric_inputs(outputs, targets) if self.own_metrics else (None, None)
             return Outcome(terms, sums | self.sums(outputs, self.targets(targets)), *metric_inputs)

@@ -54,13 +54,20 @@ class LanguageModel(Task):
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         outputs, targets = model(batch.inputs).flatten(0, 1), batch.targets.flatten()
-        terms = {"loss": sum_exactly(self.loss(outputs, targets))}
+        losses = self.loss(outputs, targets)
         with torch.no_grad():
-            return Outcome(terms, self.sums(outputs, targets), outputs, targets)
+            sums = self.sums(self._nats(losses, outputs, targets), targets)
+        metric_inputs = (None, None) if model.training else (outputs, targets)
+        return Outcome({"loss": sum_exactly(losses)}, sums, *metric_inputs)
 
-    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The unweighted cross-entropy of the targets in nats, their number, and their bytes."""
-        nats = F.cross_entropy(outputs.float(), targets, ignore_index=IGNORED, reduction="none")
+    def _nats(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The unweighted cross-entropy of each token: the loss itself where it is just that."""
+        if getattr(self.loss, "gives_nats", False) and losses.dtype == torch.float32:
+            return losses.detach()
+        return F.cross_entropy(outputs.float(), targets, ignore_index=IGNORED, reduction="none")
+
+    def sums(self, nats: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Nats of the targets together, their number, and their bytes."""
         counted = targets != IGNORED
         exact = torch.float32 if targets.device.type == "mps" else torch.float64
         sums = {"nats": nats.sum(dtype=exact), "tokens": counted.sum()}

@@ -19,13 +19,15 @@ from trainrun.assembly.build import Parts
 from trainrun.assembly.costs import megabytes
 from trainrun.config.compose.composer import Composer
 from trainrun.config.overrides import key_of
+from trainrun.data.workers import workers_error
+from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.usage import held_bytes
 from trainrun.session.child import in_child
 from trainrun.session.open_run import build_new
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, watched
-from trainrun.tune.trial import Measured, Survey, is_for_memory, survey, time_evaluation, together, train
+from trainrun.tune.trial import Measured, Survey, survey, time_evaluation, together, train
 from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemoryError
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
@@ -182,7 +184,7 @@ def _meaning_of(code: int) -> Answer:
 
 def _failure(error: Exception) -> Answer:
     """The answer of a child that failed; an error of trainrun's own needs no name of its type."""
-    if is_for_memory(error):
+    if is_out_of_memory(error) or isinstance(workers_error(error), OutOfMemoryError):
         return {"fits": False, "why": "out of memory"}
     text = (str(error).strip().splitlines() or [""])[0]
     is_ours = type(error).__module__.startswith("trainrun.")

@@ -22,7 +22,6 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.loop.evaluate import evaluate
 from trainrun.loop.health import measure_health
 from trainrun.protocols import Batch, BatchSpec, Position, StepResult, Window
-from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals
 from trainrun.tune.memory import taken_bytes
 from trainrun.vocabulary.errors import DataError, NonFiniteError
@@ -225,13 +224,6 @@ class StepTiming:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-
-def is_for_memory(error: BaseException) -> bool:
-    """Whether a size failed for a lack of memory, its own or that of a loader process that was killed."""
-    text = str(error)
-    is_cuda = "CUDA error: out of memory" in text or "CUDNN_STATUS_ALLOC_FAILED" in text
-    return is_out_of_memory(error) or is_cuda or ("DataLoader worker" in text and "Killed" in text)
 
 
 def _saved(state: TrainState) -> tuple[Any, ...]:
