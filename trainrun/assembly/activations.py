@@ -17,8 +17,6 @@ from trainrun.runtime.machine import seeded
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
 
-_TRIED = 2, 4  # samples: two numbers show what grows with them, and what does not (weights cast to bf16)
-
 
 class Activations(NamedTuple):
     """Bytes of a micro-batch at their most, with `num_blocks` that compute theirs again, and plain."""
@@ -33,7 +31,8 @@ def activations_of(parts: Parts) -> Activations | None:
     if not (forwards := plain_forwards(parts.state.model)) or parts.parallel.shards:
         return None
     with suppress(Exception):  # training will say it in its own words
-        (n, few), (m, more) = (_kept_by(parts, size) for size in _TRIED)
+        # Two sizes show what grows with the samples, and what does not, as weights cast to bf16.
+        (n, few), (m, more) = (_kept_by(parts, size) for size in (2, 4))
         further = (parts.batch_spec.batch_size - n) / max(1, m - n)
         checkpointed, plain = (round(a + (b - a) * further) for a, b in zip(few, more, strict=True))
         return Activations(checkpointed, plain, len(forwards))

@@ -8,8 +8,6 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-_FORWARD = nn.Module.forward  # which raises
-
 
 def blocks_of(model: nn.Module, pattern: str) -> list[tuple[str, nn.Module]]:
     """(name, module) of a model's blocks in their order, none inside another.
@@ -61,4 +59,4 @@ def _kind(module: nn.Module) -> object:
 
 def _is_list(module: nn.Module) -> bool:
     """Whether it only holds modules, and has no forward of its own."""
-    return isinstance(module, (nn.ModuleList, nn.ModuleDict)) and _FORWARD is type(module).forward
+    return isinstance(module, (nn.ModuleList, nn.ModuleDict)) and type(module).forward is nn.Module.forward

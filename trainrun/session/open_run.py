@@ -20,8 +20,7 @@ from trainrun.session.stored_weights import initial_weights, stored_weights
 from trainrun.session.teacher import with_teacher
 from trainrun.vocabulary.errors import ConfigError
 
-# For what trains nothing: each block of the model has its own forward.
-AS_WRITTEN = "runtime.activation_checkpointing=null"
+AS_WRITTEN = "runtime.activation_checkpointing=null"  # for what trains nothing
 
 
 @dataclass(frozen=True)
