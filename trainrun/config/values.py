@@ -58,8 +58,9 @@ def nearest_value(value: Any, annotation: ast.expr | None, unit: str = "") -> st
 
 
 def _is_text_of(value: Any, kind: Kind) -> bool:
-    """Whether a number or a truth value would fit if it were written as text."""
-    return isinstance(value, (bool, int, float)) and kind.fits("any text")
+    """Whether a number, or a truth value where no word stands for one, would fit if written as text."""
+    is_switch = isinstance(value, bool) and "auto" in kind.choices
+    return isinstance(value, (bool, int, float)) and kind.fits("any text") and not is_switch
 
 
 _WORDS = {"none": None, "yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
@@ -71,6 +72,8 @@ def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
         yield from filter(None, [duration.respelled(value), f"{value}{unit}"])
     elif kind.by_clock:
         yield from filter(None, [duration.respelled(value), f"{value}min"])
+    if isinstance(value, bool) and "auto" in kind.choices:
+        yield "auto" if value else None
     if isinstance(value, float) and value.is_integer():
         yield int(value)
     if isinstance(value, int) and value in (0, 1):
