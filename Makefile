@@ -18,7 +18,8 @@ test: .venv/installed  ## Install into .venv, then run the tests
 	@OMP_NUM_THREADS=1 $(PYTEST)
 
 torture: .venv/installed  ## Kill hundreds of runs and flip hundreds of bits, in a quarter of an hour; tells the figures
-	@TORTURE_KILLS=$${TORTURE_KILLS:-220} TORTURE_FLIPS=$${TORTURE_FLIPS:-400} OMP_NUM_THREADS=1 \
+	@TORTURE_KILLS=$${TORTURE_KILLS:-220} TORTURE_FLIPS=$${TORTURE_FLIPS:-400} \
+	TORTURE_RANK_KILLS=$${TORTURE_RANK_KILLS:-100} OMP_NUM_THREADS=1 \
 	$(PYTEST) tests/invariants
 	@OMP_NUM_THREADS=1 $(PYTEST) -m torture
 

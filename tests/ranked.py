@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from sharded import (  # noqa: F401  # called by name
     fail_in_one,
     resume_divided,
@@ -35,6 +39,7 @@ from trainrun.loop.evaluate import evaluate, shared_batches
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
+from trainrun.optimizer.sam import SAM
 from trainrun.parallel.ddp import DDP
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, BatchSpec, DataInfo, Outcome, Position
@@ -44,6 +49,7 @@ from trainrun.regularization.kinds import BatchChange
 from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
+from trainrun.runtime.machine import Runtime
 from trainrun.scheduler import Plateau, plateau
 from trainrun.task.classification import Classification
 from trainrun.vocabulary.errors import ConfigError, ResumeError
@@ -121,6 +127,26 @@ def on_nodes(folder: Path, *words: str) -> Said:
     return command(folder, *words)
 
 
+def timed_command(folder: Path, *words: str) -> tuple[Said, float]:
+    """What a command came to, and the seconds that it took."""
+    began = time.perf_counter()
+    return command(folder, *words), time.perf_counter() - began
+
+
+def killed_command(moments: dict[int, float], folder: Path, *words: str) -> Said:
+    """The same where ranks are killed so many seconds after they began."""
+    if (after_s := moments.get(ranks.launched().rank)) is not None:
+        threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return command(folder, *words)
+
+
+def late_ranks(folder: Path, *words: str) -> Said:
+    """The same where all ranks but the first take a while to build what they train."""
+    if ranks.launched().rank:
+        Runtime.require_sync = lambda self: time.sleep(1)  # type: ignore[method-assign]
+    return command(folder, *words)
+
+
 # What is called in every rank. All of it can also be called where there is only one.
 
 
@@ -189,6 +215,15 @@ def train_all(folder: Path, ranks_then: int) -> dict[str, Came]:
     return {kind: train(kind, folder / kind, ranks_then) for kind in KINDS}
 
 
+def train_divided(folder: Path, ranks_then: int) -> dict[str, Came]:
+    """What 1, 2, 3, 4, 6 or 12 ranks can share: windows of 24 and 17 samples, in micro-batches of 2."""
+    cut = {"batch_size": 2, "accumulate": 12}
+    for kind in DIVIDED:
+        KINDS[f"{kind}, divided"] = KINDS[kind] | cut
+    folder.mkdir(exist_ok=True)
+    return {kind: train(f"{kind}, divided", folder / kind, ranks_then) for kind in DIVIDED}
+
+
 class Weighted(ToyTask):
     """Class weights: what a term averages over depends on the targets, so on the rank."""
 
@@ -201,6 +236,13 @@ class Weighted(ToyTask):
         outputs = model(batch.inputs)
         loss = nn.functional.cross_entropy(outputs, batch.targets, self.weights, reduction="sum")
         return Outcome({"loss": loss}, {"correct": (outputs.argmax(1) == batch.targets).sum()}, outputs)
+
+
+class Miscounted(ToyTask):
+    """Averages over twice the samples, which the order of the data does not tell."""
+
+    def count(self, batch: Batch) -> dict[str, float]:
+        return {"loss": 2.0 * len(batch)}
 
 
 class Sometimes(nn.Module):
@@ -241,6 +283,10 @@ def lbfgs(parameters: Any, lr: float) -> torch.optim.Optimizer:
     return torch.optim.LBFGS(parameters, lr, max_iter=3, history_size=3)
 
 
+def sam(parameters: Any, lr: float) -> torch.optim.Optimizer:
+    return SAM(momentum(parameters, lr), 0.05, False)
+
+
 def reduce_on_plateau() -> Plateau:
     values = {"factor": 0.3, "patience": 0, "threshold": 0.1, "cooldown": 1}
     return plateau(base_lr=0.05, maximize=False, **values, warmup=3, warmup_start=0.1, min_lr=1e-4)
@@ -269,8 +315,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "adamw and an average": {"state": {"optimizer": adamw, "weight_average": lambda: EMA(0.9)}},
     "fp16 that skips": {"state": {"precision": overflowing}},
     "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
+    "sam": {"state": {"optimizer": sam}},
     "clipping and a penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},
     "class weights": {"task": Weighted},
+    "a mean over other numbers than the samples": {"task": Miscounted},
     "class weights and smoothed labels": {
         "task": lambda: Classification([], CrossEntropy([0.2, 1.0, 3.0], ()), ToyData().info),
         "step": {"batch_changes": [LabelSmoothing(0.2)]},
@@ -287,6 +335,9 @@ KINDS: dict[str, dict[str, Any]] = {
         "state": {"lr": 0.9, "stopper": lambda: EarlyStopping(3, 0.0, restore_best=True)},
     },
 }
+
+
+DIVIDED = ("l-bfgs", "sam", "class weights", "parameters used by some", "clipping and a penalty")
 
 
 def judge() -> dict[str, float]:
@@ -477,3 +528,40 @@ def overlapped(bucket_bytes: int, dtype: Any) -> list[list[Tensor]]:
         engine.sum_gradients(parameters, [torch.ones(())])
         steps.append([p.grad.clone() for p in parameters if p.grad is not None])
     return steps
+
+
+def sent_before_the_end() -> list[str]:
+    """The parameters whose buckets, of one each, were on their way when the backward pass had ended."""
+    model, inputs = _of_rank(ranks.rank())
+    names, engine, sent = dict(model.named_parameters()), DDP(1 / 2**20, None), []
+    with engine.micro_batch(model, list(names.values()), is_last=True):
+        model(inputs).sum().backward()
+        buckets = engine._buckets._buckets
+        sent = [name for b in buckets if b.is_sent for name, p in names.items() if p is b.parameters[0]]
+    engine.sum_gradients(list(names.values()), [torch.ones(())])
+    return sent
+
+
+def come_twice(bucket_bytes: int) -> None:
+    """A layer used in two segments under reentrant checkpoints, each of which adds to its gradient."""
+    model, inputs = _of_rank(ranks.rank())
+    shared, parameters, engine = model[2], list(model.parameters()), DDP(bucket_bytes / 2**20, None)
+    with engine.micro_batch(model, parameters, is_last=True):
+        hidden = model[0](inputs)
+        for _ in range(2):
+            hidden = torch.utils.checkpoint.checkpoint(shared, hidden, use_reentrant=True)
+        hidden.sum().backward()
+    engine.sum_gradients(parameters, [torch.ones(())])
+
+
+def used_by_some() -> list[bool]:
+    """Which parameters have a gradient where the second layer is the last rank's, the third nobody's."""
+    layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+    parameters, engine = list(layers.parameters()), DDP(1, None)
+    with engine.micro_batch(layers, parameters, is_last=True):
+        hidden = layers[0](torch.ones(1, 2))
+        if ranks.rank() == ranks.size() - 1:
+            hidden = layers[1](hidden)
+        hidden.sum().backward()
+    engine.sum_gradients(parameters, [torch.ones(())])
+    return [p.grad is not None for p in parameters]

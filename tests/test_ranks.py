@@ -135,6 +135,15 @@ def test_two_ranks_train_as_one(kind: str, together: list[dict[str, Came]], alon
         assert ours == {key: near(value) for key, value in theirs.items()}
 
 
+@pytest.mark.parametrize("size", [3, 4])
+def test_three_and_four_ranks_train_as_one(in_ranks: Ranks, size: int, tmp_path: Path) -> None:
+    single = ranked.train_divided(tmp_path / "alone", 1)
+    for came in in_ranks.values(size, ranked.train_divided, tmp_path / "together", size):
+        for kind, alone in single.items():
+            torch.testing.assert_close(came[kind].weights, alone.weights, rtol=0, atol=1e-5)
+            assert (came[kind].step, came[kind].position) == (alone.step, alone.position)
+
+
 def test_these_runs_do_what_their_names_say(alone: dict[str, Came]) -> None:
     assert 0 < alone["fp16 that skips"].skipped < 16
     assert alone["early stopping"].step < 16

@@ -114,6 +114,7 @@ class ToyTask:
 
     num_outputs = CLASSES
     metric_modes: Mapping[str, str] = {"loss": "min", "accuracy": "max"}
+    counts_samples = True
 
     def __init__(self) -> None:
         self.own_metrics: dict[str, Callable[..., Any]] = {}

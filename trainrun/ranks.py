@@ -239,6 +239,21 @@ def ask(stop: bool = False, save: bool = False) -> None:
     _asked[:] = [float(stop or _asked[0]), float(save or _asked[1])]
 
 
+def asked() -> list[float]:
+    """What this rank was asked, to be summed over all and given to `agree`."""
+    sent = [*_asked]
+    if sent[1]:  # else a signal may come just now
+        _asked[1] = 0.0
+    return sent
+
+
+def agree(asked: Sequence[float]) -> None:
+    """Take note, as all ranks do at this place, of what any of them was asked."""
+    global _meetings
+    _meetings += 1
+    _agreed[:] = [before or count > 0 for before, count in zip(_agreed, asked, strict=True)]
+
+
 def forget_asked() -> None:
     """Begin anew: what was asked and agreed was of a run that has ended."""
     _asked[:], _agreed[:] = [0.0, 0.0], [False, False]
@@ -322,12 +337,9 @@ def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
 
 def _start_on_hosts(numbers: Sequence[float], operation: str) -> Callable[[], list[float]]:
     """Begin to join numbers; with them go what this rank was asked."""
-    global _meetings
     import torch
 
-    _meetings += 1
-    row = torch.tensor([*numbers, *_asked], dtype=torch.float64)
-    _asked[1] = 0.0
+    row = torch.tensor([*numbers, *asked()], dtype=torch.float64)
     with _meeting():
         reduce = getattr(torch.distributed.ReduceOp, operation)
         work = torch.distributed.all_reduce(row, reduce, async_op=True)
@@ -336,8 +348,7 @@ def _start_on_hosts(numbers: Sequence[float], operation: str) -> Callable[[], li
         with _meeting():
             work.wait()
         joined = row.tolist()
-        stop, save = joined[-2:]
-        _agreed[:] = [_agreed[0] or stop > 0, _agreed[1] or save > 0]
+        agree(joined[-2:])
         return joined[:-2]
 
     return wait

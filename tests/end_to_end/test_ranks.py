@@ -255,6 +255,12 @@ def test_a_signal_to_one_rank_saves_and_other_ranks_go_on_with_the_same_window(
     require_close(folder, alone)
 
 
+def test_a_rank_that_comes_late_takes_the_folder_of_the_first_for_the_runs(
+    in_ranks: Ranks, folder: Path
+) -> None:
+    said(in_ranks(2, ranked.late_ranks, folder, *RUN, "budget=1ep"), 0, 0)
+
+
 def test_all_leave_at_the_time_limit(in_ranks: Ranks, folder: Path) -> None:
     ended = in_ranks(2, ranked.command, folder, *RUN, "budget=100000ep", "runtime.time_limit=1s")
     said(ended, 124, 124)

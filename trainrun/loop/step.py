@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -168,16 +168,32 @@ class WindowGradients:
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         self.all_ranks_pass = step.parallel.shards or syncs_batch_norm(state.model)
         num_samples = float(sum(len(batch) for batch in window))
-        # Summed while the first forward pass runs.
-        self._counting = ranks.start_total({"": num_samples, **total([*map(step.task.count, window)])})
-        self._counts: dict[str, float | Tensor] = {}
+        self._mine = counts = {"": num_samples, **total([*map(step.task.count, window)])}
+        self._counts = self._expected(counts) if ranks.size() > 1 else counts
+        self._counting: Callable[[], dict[str, float | Tensor]] | None = None
+        if not self._counts:
+            self._counting = ranks.start_total(counts)  # while the first forward pass runs
 
     @property
-    def counts(self) -> Mapping[str, float | Tensor]:
+    def counts(self) -> dict[str, float | Tensor]:
         """What each term is averaged over, of all ranks; beside them "", the number of samples."""
-        if not self._counts:
+        if not self._counts and self._counting is not None:
             self._counts = self._counting()
         return self._counts
+
+    def _expected(self, counts: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
+        """The counts of all ranks where the order of the data tells them, else nothing.
+
+        On CPUs, where a meeting costs as much as a small model's forward pass. That the data have kept
+        their order is seen when the gradients are summed.
+        """
+        size, state = self.step.info.sizes["train"], self.state
+        is_plain = getattr(self.step.task, "counts_samples", False) and isinstance(counts["loss"], float)
+        if size is None or not is_plain or state.precision.device.type != "cpu":
+            return {}
+        begins, ends = state.position, self.window[-1].position
+        end = ends.offset if ends.epoch == begins.epoch else size
+        return dict.fromkeys(("", "loss"), float(end - begins.offset))
 
     def gradients(self) -> tuple[Tensor, StepResult]:
         """Fill every parameter's gradient, clipped where its norm is finite.
@@ -226,11 +242,27 @@ class WindowGradients:
             return loss, parts
         names = self.step.agreed([(part, name) for part, numbers in parts.items() for name in numbers])
         numbers = [loss, *(parts[part].get(name, torch.zeros_like(loss)) for part, name in names)]
-        loss, *sums = self.step.parallel.sum_gradients(self.parameters, numbers)
+        if self._counting is None:
+            loss, *sums = self._sum_with_count(numbers)
+        else:
+            loss, *sums = self.step.parallel.sum_gradients(self.parameters, numbers)
         summed: _Parts = {part: {} for part in parts}
         for (part, name), number in zip(names, sums, strict=True):
             summed[part][name] = number
         return loss, summed
+
+    def _sum_with_count(self, numbers: list[Tensor]) -> list[Tensor]:
+        """Sum the gradients, and with them the counts; the mean is mended if these were not as expected."""
+        along = torch.tensor([self._mine[""], self._mine["loss"], *ranks.asked()])
+        loss, *sums = self.step.parallel.sum_gradients(self.parameters, [*numbers, *along])
+        num_samples, count, *asked = torch.stack(sums[-len(along) :]).tolist()
+        ranks.agree(asked)
+        factor = float(self.counts["loss"]) / count if count else math.nan
+        self._counts = {"": num_samples, "loss": count}
+        if factor != 1:
+            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], factor)
+            loss = loss * factor
+        return [loss, *sums[: -len(along)]]
 
     def _unscale_and_clip(self) -> tuple[float, float | Tensor]:
         """Unscale and clip the gradients; returns the norm before and after.

@@ -80,7 +80,7 @@ def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: 
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
     requested_dir = composition.settings["run_dir"]
-    if requested_dir and not run_dir and (Path(requested_dir).expanduser() / "config.yaml").exists():
+    if requested_dir and not run_dir and ranks.is_main_process() and _is_run(requested_dir):
         claim(requested_dir)  # raises, before compiling takes its time
     parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
@@ -209,6 +209,10 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 # What a start checks and writes
 
 
+def _is_run(folder: str) -> bool:
+    return (Path(folder).expanduser() / "config.yaml").exists()
+
+
 def check_disk_space(parts: Parts, folder: Path) -> None:
     """Raise StorageError where the disk lacks room for the checkpoints to come.
 
@@ -256,9 +260,11 @@ def _write_start(
         if read_json(run_dir / "status.json").get("run_id") != run_id:
             write_status(run_dir, name=_name(storable), run_id=run_id)
         restore_status(run_dir, parts.state.best_step)
+    # Before the settings: a key that a process changed, or was about to, is in the lineage.
+    add_lineage(run_dir, command, parts.state.step, options.changes, lr_preview(parts))
+    with storage_errors(run_dir):
         if options.changes:
             _write_settings(run_dir, to_yaml(dict(storable)))
-    add_lineage(run_dir, command, parts.state.step, options.changes, lr_preview(parts))
 
 
 def _write_settings(run_dir: Path, config: str) -> None:

@@ -27,6 +27,7 @@ class Task:
 
     kinds: ClassVar[tuple[str, ...]] = ()
     metric_modes: Mapping[str, str] = {"loss": "min"}
+    counts_samples = True  # where `count` is a number of the host, it is mostly that of the samples
     per_token = False  # whether the model gives outputs for each token of a sample, not for the whole
 
     def __init__(self, metrics: Sequence[OwnMetric], loss: Any, info: DataInfo) -> None:

@@ -44,6 +44,7 @@ class Lightning:
 
     kinds: ClassVar[tuple[str, ...]] = ("whole",)
     metric_modes: Mapping[str, str] = {"loss": "min"}
+    counts_samples = True
     logs_more: ClassVar[bool] = True  # metrics of further names, which only a batch tells
     own_metrics: Mapping[str, Any] = {}
 

@@ -1,0 +1,84 @@
+"""A run of several ranks of which one, or all, are killed anywhere ends as one that never was."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ranked
+import torch
+from ranked import Ranks, serving
+from torture.settings import RANK_KILLS, SEED
+from toy import same_bits
+
+STEPS, SIZE = 48, 2
+# 90 training samples are windows of 8 and one of 2, of which the second of two ranks gets none.
+DATA = ["data=synthetic", "data.num_samples=100", "data.val_fraction=0.1", "data.test_fraction=0"]
+TRAINS = ["budget=4ep", "checkpoint.every=2step", "loop.log_every=4step", "regularization=[dropout,ema]"]
+RUN = [*DATA, *TRAINS, "batch_size=4", "logger=none", "model=mlp", "model.width=16", "run_dir=run"]
+ENGINES = {"ddp": ["parallel.bucket_mb=0.001"]}
+CUTS = {1: "loop.accumulate=2", 2: "loop.accumulate=1"}  # by the number of ranks: the same windows
+
+
+@pytest.fixture(scope="module")
+def in_ranks() -> Iterator[Ranks]:
+    with serving() as ready:
+        yield ready
+
+
+def state(folder: Path) -> dict[str, Any]:
+    newest = max((folder / "run" / "checkpoints").glob("step-*"))
+    stored: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True)
+    return stored["model"] | stored["averager"]["model"]
+
+
+def metrics(folder: Path) -> bytes:
+    return (folder / "run" / "metrics.jsonl").read_bytes()
+
+
+def assert_close(folder: Path, other: Path) -> None:
+    torch.testing.assert_close(state(folder), state(other), rtol=0, atol=1e-5)
+    lines, expected = ([json.loads(line) for line in metrics(f).splitlines()] for f in (folder, other))
+    for ours, theirs in zip(lines, expected, strict=True):
+        near = {k: pytest.approx(v, abs=1e-4) if isinstance(v, float) else v for k, v in theirs.items()}
+        assert ours == near
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_killed_at_random(engine: str, in_ranks: Ranks, tmp_path: Path) -> None:
+    words = [*RUN, f"parallel={engine}", *ENGINES[engine], "resume=auto"]
+    unbroken = tmp_path / "unbroken"
+    unbroken.mkdir()
+    whole = in_ranks.values(SIZE, ranked.timed_command, unbroken, *words)
+    assert [said.code for said, _ in whole] == [0] * SIZE, whole
+    lasts_s, rng, left, number = whole[0][1], random.Random(SEED), RANK_KILLS, 0
+    while left > 0:
+        number += 1
+        folder, is_cut_anew = tmp_path / str(number), False
+        folder.mkdir()
+        while left > 0:
+            victims = rng.choice([[0], [1], [0, 1]])
+            moments = {rank: rng.uniform(0, lasts_s) for rank in victims}
+            size = SIZE if rng.random() < 0.8 else 1
+            ended = in_ranks(size, ranked.killed_command, moments, folder, *words, CUTS[size])
+            is_cut_anew |= size != SIZE and (folder / "run" / "checkpoints").is_dir()
+            left -= 1
+            if all(end.error == "" and end.value.code == 0 for end in ended):
+                break
+            assert any(end.error == "died" for end in ended), ended
+        last = in_ranks(SIZE, ranked.command, folder, *words, CUTS[SIZE])
+        assert [end.value and end.value.code for end in last] == [0] * SIZE, (
+            size,
+            moments,
+            is_cut_anew,
+            *[str(end.value or end.error) for end in last],
+        )
+        if is_cut_anew:
+            assert_close(folder, unbroken)
+        else:
+            assert metrics(folder) == metrics(unbroken)
+            assert same_bits(state(folder), state(unbroken))
