@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from trainrun.run.files import fsync
@@ -29,14 +27,8 @@ def write(file: Path, bodies: Iterable[Body]) -> int:
     return count
 
 
-@contextmanager
-def hashing(num_threads: int) -> Iterator[Callable[[Iterable[Body]], Future[str]]]:
-    """A function that begins to hash bodies, SHA-256, in a thread beside what writes them."""
-    with ThreadPoolExecutor(num_threads, "hash") as threads:
-        yield lambda bodies: threads.submit(_digest, bodies)
-
-
-def _digest(bodies: Iterable[Body]) -> str:
+def digest_of(bodies: Iterable[Body]) -> str:
+    """SHA-256; in a thread it goes on beside what writes the same bodies."""
     digest = hashlib.sha256()
     for body in bodies:
         digest.update(body)

@@ -7,7 +7,7 @@ of ranks stored it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainrun import ranks
 from trainrun.checkpoint import reader
-from trainrun.checkpoint.shards import Piece, box_of, is_sharded, read_box
+from trainrun.checkpoint.shards import box_of, is_sharded, pieces_at, read_box
 from trainrun.checkpoint.state import TrainState
 from trainrun.vocabulary.errors import ResumeError
 
@@ -25,8 +25,9 @@ _LARGE = 1 << 16  # bytes; smaller tensors go from rank to rank with what is no 
 
 def lifted(tree: Any, is_lifted: Callable[[Tensor], bool], tensors: dict[str, Tensor], path: str = "") -> Any:
     """The same containers, with shapes in the place of the tensors that go into `tensors`, by path."""
-    if isinstance(tree, Tensor) and is_lifted(tree):
-        tensors[path] = tree
+    if isinstance(tree, Tensor) and (tree.is_meta or is_lifted(tree)):
+        if not tree.is_meta:
+            tensors[path] = tree
         return torch.empty_strided(tree.shape, tree.stride(), dtype=tree.dtype, device="meta")
     return _mapped(tree, path, lambda value, key, inner: lifted(value, is_lifted, tensors, inner))
 
@@ -46,10 +47,10 @@ def _mapped(tree: Any, path: str, function: Callable[[Any, Any, str], Any]) -> A
 
 
 class Source:
-    """Where the tensors are whose shapes a stored state has: in files, or held by the first rank."""
+    """Gives the numbers of stored shapes: from their files, or what the first rank holds to all ranks."""
 
-    def __init__(self, pieces: Mapping[str, Iterable[Piece]], held: dict[str, Tensor]) -> None:
-        self.pieces, self.held = pieces, held
+    def __init__(self, held: dict[str, Tensor]) -> None:
+        self.held = held  # by path; of all ranks but the first nothing
 
     def fill(self, tree: Any, live: Any, path: str, in_place: bool) -> Any:
         """The stored containers with tensors, divided as those in `live` are, or read into them."""
@@ -62,27 +63,27 @@ class Source:
         return _mapped(tree, path, lambda value, key, inner: self.fill(value, inside(key), inner, in_place))
 
     def _tensor(self, stored: Tensor, live: Any, path: str, in_place: bool) -> Tensor:
-        in_place = in_place and live is not None and live.dtype == stored.dtype
         if live is None or not is_sharded(live):
             if not stored.is_meta:
                 return stored
+            is_there = in_place and live is not None and live.dtype == stored.dtype
             device = "cpu" if live is None else live.device
-            whole: Tensor = live if in_place else torch.empty_like(stored, device=device)
-            self._read(stored, whole, (0,) * stored.ndim, path)
-            return whole
+            tensor: Tensor = live if is_there else torch.empty_like(stored, device=device)
+            self._read(stored, tensor, (0,) * stored.ndim, path)
+            return tensor
         from torch.distributed.tensor import DTensor
 
         sizes, offsets = box_of(live)
-        local = live.to_local() if in_place else torch.empty(sizes, dtype=stored.dtype, device=live.device)
+        local = torch.empty(sizes, dtype=stored.dtype, device=live.device)
+        if in_place and live.dtype == stored.dtype:
+            local = live.to_local()
         self._read(stored, local, offsets, path)
-        mesh, kinds = live.device_mesh, live.placements
-        if in_place:
-            return live  # type: ignore[no-any-return]
-        return DTensor.from_local(local, mesh, kinds, run_check=False, shape=live.shape, stride=live.stride())
+        form = {"shape": live.shape, "stride": live.stride()}
+        return DTensor.from_local(local, live.device_mesh, live.placements, run_check=False, **form)
 
     def _read(self, stored: Tensor, into: Tensor, offsets: tuple[int, ...], path: str) -> None:
-        if path in self.pieces:
-            return read_box(self.pieces[path], offsets, into)
+        if (pieces := pieces_at(stored)) is not None:
+            return read_box(pieces, offsets, into)
         if stored.is_meta:
             stored = self.held.pop(path) if path in self.held else torch.empty_like(stored, device="cpu")
             ranks.broadcast([stored])
@@ -92,70 +93,62 @@ class Source:
 
 
 def load_state(state: TrainState, stored: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Load into every rank's state what the first one found stored; returns it, without large tensors.
+    """Load into every rank's state what the first one read; returns it, without large tensors.
 
     All is checked before anything is copied. Empties `stored` as it goes.
     """
-    if ranks.size() == 1 and stored is not None and "shards" not in stored:
-        state.load_state_dict(stored)
-        return stored
-    found, source = _shared(stored)
-    if found is None:
+    shared, source = _shared(stored)
+    if shared is None:
         return None
-    state.check(found)
+    state.check(shared)
     live = state.tensors()
     parts = {
-        name: source.fill(part, live.get(name), name, name != "optimizer") for name, part in found.items()
+        name: source.fill(part, live.get(name), name, name != "optimizer") for name, part in shared.items()
     }
     state.load_state_dict(parts)
-    return found
+    return shared
 
 
-def load_eval_weights(model: nn.Module, path: Path, parts: Mapping[str, Any]) -> str:
-    """Load the weights that were evaluated when `parts` were stored, raw or averaged; returns which.
+def load_weights(model: nn.Module, path: Path, content: dict[str, Any]) -> str:
+    """Load into every rank's model the weights that the first one read; returns which, raw or averaged.
 
-    This process reads all of them by itself.
+    `content` has `weights`, which says which they are, or `problem`. Raises ResumeError, on all or on none.
     """
-    weights = str(reader.manifest_of(path)["weights"])
-    _load_into(model, path, weights, parts, Source(reader.stored_pieces(parts.get("shards")), {}))
-    return weights
-
-
-def load_weights(model: nn.Module, path: Path, found: dict[str, Any]) -> str:
-    """The same of what the first rank found, into every rank's model.
-
-    `found` has `weights`, which says which they are, or `problem`. Raises ResumeError, on all or on none.
-    """
-    parts, source = _shared(found)
+    parts, source = _shared(content)
     assert parts is not None
     if "problem" in parts:
         raise ResumeError(parts["problem"])
-    _load_into(model, path, parts["weights"], parts, source)
-    return str(parts["weights"])
+    return _load_into(model, path, parts, parts, source)
 
 
-def _load_into(model: nn.Module, path: Path, weights: str, parts: Mapping[str, Any], source: Source) -> None:
-    stored, live = reader.eval_weights_in(parts, {"weights": weights}), model.state_dict()
-    for name in live.keys() & stored.keys():  # before anything is copied
-        if live[name].shape != stored[name].shape:
-            text = f"{name} is stored as {tuple(stored[name].shape)}, here {tuple(live[name].shape)}"
-            raise ResumeError(f"checkpoint: {path} does not fit the model: size mismatch: {text}")
+def load_eval_weights(model: nn.Module, path: Path, parts: Mapping[str, Any]) -> str:
+    """The same of a state that this process read by itself."""
+    return _load_into(model, path, parts, reader.manifest_of(path), Source({}))
+
+
+def _load_into(
+    model: nn.Module, path: Path, parts: Mapping[str, Any], about: Mapping[str, Any], source: Source
+) -> str:
+    stored, live, weights = reader.eval_weights_in(parts, about), model.state_dict(), str(about["weights"])
     try:
         where = "model" if weights == "raw" else "averager/model"
         model.load_state_dict(source.fill(stored, live, where, in_place=True))
     except (RuntimeError, KeyError) as error:
         raise ResumeError(f"checkpoint: {path} does not fit the model: {error}") from None
+    return weights
 
 
 def _shared(stored: dict[str, Any] | None) -> tuple[dict[str, Any] | None, Source]:
-    """Give all ranks what the first one found: containers now, large tensors as they are asked for."""
+    """Give all ranks what the first one read: containers now, large tensors as they are asked for."""
     held: dict[str, Tensor] = {}
     if stored is not None and ranks.size() > 1 and ranks.is_main_process():
-        sent = lifted(stored, lambda tensor: tensor.nbytes >= _LARGE and not tensor.is_meta, held)
+        sent = lifted(stored, lambda tensor: tensor.nbytes >= _LARGE, held)
         stored.clear()  # what the caller still has would be held twice
         stored = sent
-    found = ranks.broadcast_object(stored) if ranks.is_main_process() else assist()
-    return found, Source(reader.stored_pieces(found.pop("shards", None) if found else None), held)
+    shared = ranks.broadcast_object(stored) if ranks.is_main_process() else assist()
+    if shared and (folder := shared.pop("shards", None)):
+        reader.attach_pieces(shared, Path(folder))
+    return shared, Source(held)
 
 
 # Checking, by all ranks

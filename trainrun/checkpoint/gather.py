@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from trainrun import ranks
-from trainrun.checkpoint.commit import hashing, write
+from trainrun.checkpoint.commit import digest_of, write
 from trainrun.checkpoint.reader import HASHERS
 from trainrun.checkpoint.shards import SUFFIX, WEIGHTS, Shards, box_of, encoded, in_parts, writes
 from trainrun.vocabulary.errors import NonFiniteError
@@ -29,10 +30,10 @@ def shards_of(divided: Mapping[str, Any]) -> Shards:
     }
 
 
-def dismiss() -> None:
-    """Tell the other ranks that there is nothing to write."""
+def send_name(name: str) -> None:
+    """Tell the other ranks where to write; empty: nowhere."""
     for rank in range(1, ranks.size()):
-        ranks.post(rank, "")
+        ranks.post(rank, name)
 
 
 def write_part(folder: Path, shards: Shards) -> None:
@@ -48,8 +49,7 @@ def collect(folder: Path, shards: Shards) -> dict[str, Any]:
 
     Raises OSError where a rank could not write, NonFiniteError where one has such weights.
     """
-    for rank in range(1, ranks.size()):
-        ranks.post(rank, folder.name)
+    send_name(folder.name)
     messages = [*_written(folder, shards)]
     for rank in range(1, ranks.size()):
         while message := json.loads(ranks.collect(rank)):
@@ -68,9 +68,9 @@ def _written(folder: Path, shards: Shards) -> Iterator[dict[str, Any]]:
         yield {"not_finite": name.removeprefix("model/").replace("averager/model/", "averager.")}
         return
     try:
-        with hashing(HASHERS) as begin_hash:
+        with ThreadPoolExecutor(HASHERS) as threads:
             files = [encoded(part, {}) for part in in_parts(shards)]
-            digests = [begin_hash(bodies) for bodies in files]
+            digests = [threads.submit(digest_of, bodies) for bodies in files]
             for number, (bodies, digest) in enumerate(zip(files, digests, strict=True)):
                 name = f"shard-{ranks.rank():05d}-{number:05d}{SUFFIX}"
                 count = write(folder / name, bodies)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trainrun.checkpoint import shards
-from trainrun.checkpoint.shards import Piece
+from trainrun.checkpoint.shards import Pieces
 from trainrun.run.files import object_in, read_json
 from trainrun.vocabulary.errors import ResumeError
 
@@ -82,7 +82,8 @@ def problem_of(
         manifest = manifest_of(path)
         if problem := _problem_of_manifest(manifest, path, run_id):
             return problem
-        return (damage or damage_in)(path, manifest["files"])
+        problem = (damage or damage_in)(path, manifest["files"])
+        return problem or (_misfit_of_shards(path) if manifest["format"] > 1 else None)
     except _UNREADABLE as error:
         return f"cannot be read: {type(error).__name__}: {error}"
 
@@ -131,13 +132,23 @@ def _problem_of_file(path: Path, name: str, about: Mapping[str, Any]) -> str | N
     return None
 
 
-def stored_pieces(folder: str | None) -> dict[str, list[Piece]]:
-    """The pieces of tensors by name, in a checkpoint of shards; None has none."""
-    if folder is None:
-        return {}
-    path = Path(folder)
+def _misfit_of_shards(path: Path) -> str | None:
+    """What keeps a state from being made up by its shards."""
+    shapes = {name: tensor for name, tensor in _tensors(load_parts(path)) if tensor.is_meta}
+    return shards.misfit_of(_pieces_in(path), shapes)
+
+
+def _pieces_in(path: Path) -> dict[str, Pieces]:
     names = (Path(name).name for name in manifest_of(path)["files"])
     return shards.pieces_in(path / name for name in names if name.endswith(shards.SUFFIX))
+
+
+def attach_pieces(parts: Mapping[str, Any], path: Path) -> None:
+    """Let the shapes in a state know where their numbers are."""
+    pieces = _pieces_in(path)
+    for name, tensor in _tensors(parts):
+        if tensor.is_meta:
+            tensor.pieces = pieces.get(name, Pieces())  # type: ignore[attr-defined]
 
 
 def load_parts(path: Path) -> dict[str, Any]:
@@ -152,7 +163,10 @@ def load_parts(path: Path) -> dict[str, Any]:
     if not isinstance(parts, dict) or not isinstance(parts.get("model"), dict):
         raise ResumeError(f"checkpoint: {path / 'state.pt'} holds no state")
     parts.pop("shards", None)
-    return {**parts, "shards": str(path)} if manifest_of(path)["format"] > 1 else parts
+    if manifest_of(path)["format"] > 1:
+        attach_pieces(parts, path)
+        parts["shards"] = str(path)
+    return parts
 
 
 def unpacked(file: Path) -> Any:
@@ -179,8 +193,6 @@ def problem_in(parts: Mapping[str, Any], step: int) -> str | None:
         counters = parts.get("counters")
         if not isinstance(counters, Mapping) or counters.get("step") != step:
             return "holds the state of another step"
-        if problem := _misfit_of_shards(parts):
-            return problem
         if name := next(_oversized(parts), None):
             return f"claims more numbers in {name} than it holds"
         if text := _impossible(counters, parts.get("position"), parts.get("data")):
@@ -191,25 +203,14 @@ def problem_in(parts: Mapping[str, Any], step: int) -> str | None:
     return f"holds numbers that are not finite in {name}" if name else None
 
 
-def _misfit_of_shards(parts: Mapping[str, Any]) -> str | None:
-    """What keeps a state from being made up by its shards."""
-    if (folder := parts.get("shards")) is None:
-        return None
-    try:
-        shapes = {name: tensor for name, tensor in _tensors(parts) if tensor.is_meta}
-        return shards.misfit_of(stored_pieces(folder), shapes)
-    except _UNREADABLE as error:
-        return f"cannot be read: {type(error).__name__}: {error}"
-
-
 def _oversized(parts: Mapping[str, Any]) -> Iterator[str]:
     """Names of tensors that are not stored number by number: expanded, sparse, or without storage.
 
     A save copies every tensor, so that none of them can be of a run.
     """
     for name, tensor in _tensors(parts):
-        if tensor.is_meta and "shards" in parts:
-            continue  # its numbers are in the shards
+        if shards.pieces_at(tensor) is not None:
+            continue  # its numbers are in files
         is_plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
         if not is_plain or tensor.nbytes > tensor.untyped_storage().nbytes():
             yield name

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import mmap
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import add, lt, sub
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,23 +27,12 @@ from torch import Tensor
 PART_BYTES = 1 << 30  # of a file at most, so that threads and ranks can hash one each
 SUFFIX = ".safetensors"
 WEIGHTS = ("model/", "averager/model/")  # what the names of a state's weights begin with
-_PIECE_BYTES = 32 << 20  # read at once where a copy is needed
+_BLOCK = 1 << 22  # numbers looked at at once
 _OFFSETS = "DCP_SHARDING_INFO"  # the name that torch gives them
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "C64": torch.complex64,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+_WORDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64"}
+_WORDS |= {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+_WORDS |= {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, word) for name, word in _WORDS.items()}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 Place = tuple[int, ...]  # of a piece's first number in its tensor
@@ -60,11 +52,11 @@ class Piece:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        return tuple(offset + size for offset, size in zip(self.offsets, self.sizes, strict=True))
+        return tuple(map(add, self.offsets, self.sizes))
 
-    @property
-    def num_bytes(self) -> int:
-        return math.prod(self.sizes) * self.dtype.itemsize
+
+class Pieces(list[Piece]):
+    """A tensor's. A class of its own, so that what a file says they are is not believed."""
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -118,7 +110,8 @@ def encoded(part: Part, about: Mapping[str, str]) -> list[memoryview]:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+    flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    return memoryview(flat.numpy())  # type: ignore[arg-type]
 
 
 # Reading
@@ -140,7 +133,7 @@ def header_of(file: Path) -> dict[str, Piece]:
         if not all(isinstance(number, int) and 0 <= number < 1 << 60 for number in numbers):
             raise ValueError(f"{file.name} has impossible sizes of {name}")
         piece = Piece(tuple(place), tuple(sizes), _DTYPES[entry["dtype"]], file, begin)
-        begin += piece.num_bytes
+        begin += math.prod(sizes) * piece.dtype.itemsize
         if entry["data_offsets"] != [piece.start - 8 - length, begin - 8 - length] or begin > size:
             raise ValueError(f"{file.name} claims bytes of {name} that it does not hold")
         pieces[name] = piece
@@ -155,16 +148,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def pieces_in(files: Iterable[Path]) -> dict[str, list[Piece]]:
+def pieces_in(files: Iterable[Path]) -> dict[str, Pieces]:
     """The pieces of each tensor in files. Raises ValueError as `header_of` does."""
-    pieces: dict[str, list[Piece]] = {}
+    pieces: dict[str, Pieces] = {}
     for file in files:
         for name, piece in header_of(file).items():
-            pieces.setdefault(name, []).append(piece)
+            pieces.setdefault(name, Pieces()).append(piece)
     return pieces
 
 
-def misfit_of(pieces: Mapping[str, list[Piece]], tensors: Mapping[str, Tensor]) -> str | None:
+def misfit_of(pieces: Mapping[str, Pieces], tensors: Mapping[str, Tensor]) -> str | None:
     """What keeps pieces from being, together, just those tensors; None: nothing."""
     if differing := pieces.keys() ^ tensors.keys():
         return f"does not hold {min(differing)} both in its state and in its shards"
@@ -177,92 +170,55 @@ def misfit_of(pieces: Mapping[str, list[Piece]], tensors: Mapping[str, Tensor]) 
 
 
 def _tile(shape: tuple[int, ...], pieces: list[Piece]) -> bool:
-    """Whether boxes fill a whole shape, each place once."""
+    """Whether pieces are the cells of a grid over a whole shape, each once."""
     if any(len(piece.offsets) != len(shape) or len(piece.sizes) != len(shape) for piece in pieces):
         return False
-    if any(end > size for piece in pieces for end, size in zip(piece.ends, shape, strict=True)):
-        return False
-    if sum(math.prod(piece.sizes) for piece in pieces) != math.prod(shape):
-        return False
-    if not shape:
-        return len(pieces) == 1
-    # A sweep along the dimension that is divided most: only boxes that lie beside are compared.
-    dim = max(range(len(shape)), key=lambda dim: len({piece.offsets[dim] for piece in pieces}))
-    beside: list[Piece] = []
-    for piece in sorted(pieces, key=lambda piece: piece.offsets[dim]):
-        beside = [other for other in beside if other.ends[dim] > piece.offsets[dim]]
-        if any(_common(piece, other.offsets, other.sizes) for other in beside):
-            return False
-        beside.append(piece)
-    return True
+    lines = [sorted({0, size, *(piece.offsets[dim] for piece in pieces)}) for dim, size in enumerate(shape)]
+    ends = [dict(pairwise(line)) for line in lines]
+    cells = {piece.offsets for piece in pieces if piece.ends == tuple(map(dict.get, ends, piece.offsets))}
+    return len(cells) == len(pieces) == math.prod(map(len, ends))
 
 
-def _common(piece: Piece, offsets: Place, sizes: tuple[int, ...]) -> tuple[Place, Place] | None:
-    """(begin, end) of what a piece and a box have in common."""
-    begin = tuple(map(max, piece.offsets, offsets))
-    ends = (offset + size for offset, size in zip(offsets, sizes, strict=True))
-    end = tuple(map(min, piece.ends, ends))
-    return (begin, end) if all(map(int.__lt__, begin, end)) else None
+def _numbers_of(piece: Piece) -> Tensor:
+    """The numbers of a piece in its file: pages of it are in memory as long as this tensor is."""
+    with piece.file.open("rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    count = math.prod(piece.sizes)
+    return torch.frombuffer(pages, dtype=piece.dtype, count=count, offset=piece.start).view(piece.sizes)
 
 
 def read_box(pieces: Iterable[Piece], offsets: Place, into: Tensor) -> None:
     """Fill `into`, the box of a tensor that begins at `offsets`, with what the pieces hold of it."""
+    ends = tuple(map(add, offsets, into.shape))
     for piece in pieces:
-        if common := _common(piece, offsets, tuple(into.shape)):
-            with piece.file.open("rb", buffering=0) as file:
-                _read_common(file, piece, offsets, into.detach(), *common)
+        begin, end = tuple(map(max, piece.offsets, offsets)), tuple(map(min, piece.ends, ends))
+        if all(map(lt, begin, end)):
+            there, here = (
+                tuple(map(slice, map(sub, begin, o), map(sub, end, o))) for o in (piece.offsets, offsets)
+            )
+            into[here].copy_(_numbers_of(piece)[there])
 
 
-def _read_common(
-    file: BinaryIO, piece: Piece, offsets: Place, into: Tensor, begin: Place, end: Place
-) -> None:
-    """Read whole rows, straight into their place where they lie there as in the file."""
-    if not begin:  # a single number
-        return _read_common(file, _row(piece), (0,), into.view(1), (0,), (1,))
-    place = tuple(slice(b - o, e - o) for b, e, o in zip(begin, end, offsets, strict=True))
-    columns = [slice(b - o, e - o) for b, e, o in zip(begin[1:], end[1:], piece.offsets[1:], strict=True)]
-    target, row_bytes = into[place], piece.num_bytes // piece.sizes[0]
-    rows = max(1, _PIECE_BYTES // row_bytes)
-    is_whole = target.shape[1:] == piece.sizes[1:] and target.dtype == piece.dtype
-    file.seek(piece.start + (begin[0] - piece.offsets[0]) * row_bytes)
-    for block in target.split(rows):
-        if is_whole and block.is_contiguous() and block.device.type == "cpu":
-            read_bytes(file, block)
-        else:
-            buffer = torch.empty((len(block), *piece.sizes[1:]), dtype=piece.dtype)
-            read_bytes(file, buffer)
-            block.copy_(buffer[(slice(None), *columns)])
-    return None
+def whole(tensor: Tensor) -> Tensor:
+    """A stored tensor with its numbers: those of one that has only pieces are read."""
+    if (pieces := pieces_at(tensor)) is None:
+        return tensor
+    into = torch.empty_like(tensor, device="cpu")
+    read_box(pieces, (0,) * into.ndim, into)
+    return into
 
 
-def _row(piece: Piece) -> Piece:
-    return Piece((0,), (1,), piece.dtype, piece.file, piece.start)
-
-
-def read_bytes(file: BinaryIO, into: Tensor) -> None:
-    """Fill a contiguous tensor with the next bytes. Raises OSError where they end before."""
-    rest = memoryview(into.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
-    while len(rest):
-        count = file.readinto(rest)  # type: ignore[attr-defined]
-        if not count:
-            raise OSError(f"{file.name} was cut off while it was read")
-        rest = rest[count:]
+def pieces_at(tensor: Tensor) -> Pieces | None:
+    """Where the numbers of a stored shape are; None where they are in no files."""
+    pieces = getattr(tensor, "pieces", None)
+    return pieces if isinstance(pieces, Pieces) else None
 
 
 def not_finite_in_file(pieces: Mapping[str, Piece]) -> str | None:
-    """The name of a weight that holds a number that is not finite; looks at some at a time."""
+    """The name of a weight that holds a number that is not finite."""
     for name, piece in pieces.items():
         if name.startswith(WEIGHTS) and piece.dtype.is_floating_point:
-            with piece.file.open("rb", buffering=0) as file:
-                file.seek(piece.start)
-                for count in _blocks(math.prod(piece.sizes), _PIECE_BYTES // piece.dtype.itemsize):
-                    block = torch.empty(count, dtype=piece.dtype)
-                    read_bytes(file, block)
-                    if not block.isfinite().all():
-                        return name
+            blocks = _numbers_of(piece).view(-1).split(_BLOCK)
+            if not all(block.isfinite().all() for block in blocks):
+                return name
     return None
-
-
-def _blocks(total: int, size: int) -> Iterator[int]:
-    for begin in range(0, total, size):
-        yield min(size, total - begin)

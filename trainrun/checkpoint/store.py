@@ -26,7 +26,7 @@ from torch import nn
 
 from trainrun import ranks
 from trainrun.checkpoint import fetch, gather
-from trainrun.checkpoint.commit import commit, hashing
+from trainrun.checkpoint.commit import commit, digest_of
 from trainrun.checkpoint.fetch import lifted, problem_among_ranks
 from trainrun.checkpoint.reader import (
     FORMATS,
@@ -149,13 +149,13 @@ class Checkpoints:
 
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the evaluated weights of a stored step into `model`; returns which weights they are."""
-        path, found = path_of(self.folder, step), dict[str, Any]()
+        path, content = path_of(self.folder, step), dict[str, Any]()
         if ranks.is_main_process():
             try:
-                found = weights_found(path, self.run_id)
+                content = _weights_in(path, self.run_id)
             except ResumeError as error:
-                found = {"problem": str(error)}
-        return fetch.load_weights(model, path, found)
+                content = {"problem": str(error)}
+        return fetch.load_weights(model, path, content)
 
     def forget_for_older(self, step: int) -> None:
         """Remove the newest checkpoint, if it is that of `step` and there is an older one."""
@@ -185,7 +185,7 @@ class Checkpoints:
             if final.exists():
                 if problem_of(final, self.run_id) is None:
                     if shards is not None:
-                        gather.dismiss()
+                        gather.send_name("")
                     return None
                 final.rename(self.folder / f".damaged-{final.name}-{time.time_ns()}")
             if name := not_finite_in(parts):
@@ -193,8 +193,8 @@ class Checkpoints:
             torch.save(parts, body)
             packed = body.getbuffer()
             record.sync()  # the lines before the checkpoint that counts their bytes
-            with hashing(num_threads=1) as begin_hash:
-                files = self._files(about, packed, shards, begin_hash([packed]))
+            with ThreadPoolExecutor(1) as hasher:
+                files = self._files(about, packed, shards, hasher.submit(digest_of, [packed]))
                 num_bytes = commit(final, files)
             self._forget_old(about["step"], best_steps)
         except OSError as error:
@@ -255,14 +255,13 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
     return None
 
 
-def weights_found(path: Path, run_id: str) -> dict[str, Any]:
+def _weights_in(path: Path, run_id: str) -> dict[str, Any]:
     """The evaluated weights of a checkpoint, as `fetch.load_weights` takes them. Raises ResumeError."""
     if problem := problem_among_ranks(path, run_id):
         raise ResumeError(f"checkpoint: {path}: {problem}")
     parts, weights = load_parts(path), manifest_of(path)["weights"]
-    part = "model" if weights == "raw" else "averager"
-    shards = {"shards": parts["shards"]} if "shards" in parts else {}
-    return {part: parts[part], "weights": weights, **shards}
+    names = "model" if weights == "raw" else "averager", "shards"
+    return {"weights": weights, **{name: parts[name] for name in names if name in parts}}
 
 
 def expected_bytes(state: TrainState) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -12,17 +12,8 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from trainrun.checkpoint.reader import (
-    eval_weights_in,
-    identity_of,
-    load_parts,
-    manifest_of,
-    problem_in,
-    problem_of,
-    stored_pieces,
-    unpacked,
-)
-from trainrun.checkpoint.shards import Piece, read_box
+from trainrun.checkpoint import reader
+from trainrun.checkpoint.shards import pieces_at, whole
 from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
@@ -37,36 +28,17 @@ class Weights:
     path: Path
     sha256: str
     description: str  # which weights these are, in words
-    tensors: Mapping[str, Tensor]  # shapes alone (on `meta`) where they are in pieces
-    pieces: Mapping[str, list[Piece]] = field(default_factory=dict)
-
-    def read(self, name: str) -> Tensor:
-        """A whole tensor; one at a time is read from pieces."""
-        tensor = self.tensors[name]
-        if name in self.pieces:
-            tensor = torch.empty_like(tensor, device="cpu")
-            read_box(self.pieces[name], (0,) * tensor.ndim, tensor)
-        return tensor
+    tensors: Mapping[str, Tensor]
 
 
 def read_checkpoint(path: Path) -> Weights:
     """The weights that were evaluated when a checkpoint was stored: raw, or an average."""
-    if problem := problem_of(path, None):
+    if problem := reader.problem_of(path, None):
         raise ResumeError(f"init_from: {path} {problem}")
-    manifest = manifest_of(path)
-    parts = load_parts(path)
-    if "shards" in parts and (problem := problem_in(parts, manifest["step"])):
-        raise ResumeError(f"init_from: {path} {problem}")
-    stored = eval_weights_in(parts, manifest)
-    pieces, part = (
-        stored_pieces(parts.get("shards")),
-        "model" if stored is parts["model"] else "averager/model",
-    )
-    tensors = _tensors(stored, path)
-    named = {name: pieces.get(f"{part}/{before}") for name, before in zip(tensors, stored, strict=False)}
-    divided = {name: there for name, there in named.items() if there}
+    manifest = reader.manifest_of(path)
+    weights = reader.eval_weights_in(reader.load_parts(path), manifest)
     description = f"the {manifest['weights']} weights of step {manifest['step']} in {path}"
-    return Weights(path, identity_of(manifest), description, tensors, divided)
+    return Weights(path, reader.identity_of(manifest), description, _tensors(weights, path))
 
 
 def read_file(path: Path) -> Weights:
@@ -89,7 +61,7 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
     current, reinitialized = model.state_dict(), []
     layers = {name.rpartition(".")[0] for name in anew}
     kept = {name for name in current if name.rpartition(".")[0] in layers}
-    fitting = {name for name, tensor in current.items() if _fits(weights, name, tensor)} - kept
+    fitting = {name for name, tensor in current.items() if _fits(weights.tensors.get(name), tensor)} - kept
     matrices = {name for name, tensor in model.named_parameters() if tensor.ndim > 1}
     if not fitting & (matrices or current.keys()):  # a bias of that name alone is a coincidence
         text = f"there are {_listed(weights.tensors)}; the model has {_listed(current)}"
@@ -97,7 +69,7 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
     for name, tensor in current.items():
         stored = weights.tensors.get(name)
         if name in fitting and stored is not None:
-            stored = weights.read(name)
+            stored = whole(stored)
             if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
                 raise ResumeError(f"init_from: {weights.path} holds numbers that are not finite in {name}")
             tensor.copy_(stored)
@@ -108,11 +80,10 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
     return reinitialized
 
 
-def _fits(weights: Weights, name: str, tensor: Tensor) -> bool:
-    stored = weights.tensors.get(name)
+def _fits(stored: Tensor | None, tensor: Tensor) -> bool:
     if stored is None or stored.layout != torch.strided or stored.is_quantized:
         return False
-    if stored.is_meta and name not in weights.pieces:  # a shape without numbers
+    if stored.is_meta and pieces_at(stored) is None:  # a shape without numbers
         return False
     return stored.shape == tensor.shape and torch.can_cast(stored.dtype, tensor.dtype)
 
@@ -135,7 +106,7 @@ def _unpacked(path: Path) -> Mapping[str, Any]:
     try:
         # The zip of today, or the older format, which cannot be compressed.
         is_zip = is_zipfile(path)
-        content = unpacked(path) if is_zip else torch.load(path, map_location="cpu", weights_only=True)
+        content = reader.unpacked(path) if is_zip else torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damage shows as a dozen types; all mean the same here
         more = "holds more than tensors, which would run code"
         reason = more if is_zip else "was not written by torch.save"
