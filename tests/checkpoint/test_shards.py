@@ -177,7 +177,7 @@ LIES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no JSON": (forge_text(b"{{{{"), "cannot be read"),
     "a list": (forge_text(b"[]"), "cannot be read"),
     "nested deeply": (forge_text(b"[" * 100_000), "cannot be read"),
-    "no places": (forge_text(b'{"__metadata__": {}}'), "cannot be read"),
+    "no places": (forge_text(b'{"__metadata__": []}'), "cannot be read"),
     "a name twice": (twice, "a name twice"),
     "an unknown type": (forge_header(lambda h, p: h[BIAS].update(dtype="Q4")), "cannot be read"),
     "a longer type": (forge_header(lambda h, p: h[BIAS].update(dtype="F64")), "claims bytes of model/0.bias"),

@@ -6,7 +6,6 @@ of ranks stored it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from trainrun import ranks
 from trainrun.checkpoint import reader
 from trainrun.checkpoint.shards import box_of, is_sharded, pieces_at, read_box
+from trainrun.checkpoint.snapshot import mapped
 from trainrun.checkpoint.state import TrainState
 from trainrun.vocabulary.errors import ResumeError
 
@@ -29,21 +29,7 @@ def lifted(tree: Any, is_lifted: Callable[[Tensor], bool], tensors: dict[str, Te
         if not tree.is_meta:
             tensors[path] = tree
         return torch.empty_strided(tree.shape, tree.stride(), dtype=tree.dtype, device="meta")
-    return _mapped(tree, path, lambda value, key, inner: lifted(value, is_lifted, tensors, inner))
-
-
-def _mapped(tree: Any, path: str, function: Callable[[Any, Any, str], Any]) -> Any:
-    """The same containers around what a function makes of (value, key, path) of each entry."""
-    if isinstance(tree, list):
-        return [function(value, index, f"{path}/{index}") for index, value in enumerate(tree)]
-    if not isinstance(tree, Mapping):
-        return tree
-    same = {key: function(value, key, f"{path}/{key}" if path else str(key)) for key, value in tree.items()}
-    if not hasattr(tree, "_metadata"):
-        return same
-    state_dict = OrderedDict(same)  # a module's state dict: its layers' versions go with it
-    state_dict._metadata = tree._metadata  # type: ignore[attr-defined]
-    return state_dict
+    return mapped(tree, path, lambda value, key, inner: lifted(value, is_lifted, tensors, inner))
 
 
 class Source:
@@ -60,7 +46,7 @@ class Source:
         inside = (
             live.get if isinstance(live, Mapping) else lambda key: live
         )  # one weight's moments are as it is
-        return _mapped(tree, path, lambda value, key, inner: self.fill(value, inside(key), inner, in_place))
+        return mapped(tree, path, lambda value, key, inner: self.fill(value, inside(key), inner, in_place))
 
     def _tensor(self, stored: Tensor, live: Any, path: str, in_place: bool) -> Tensor:
         if live is None or not is_sharded(live):

@@ -12,11 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from trainrun import ranks
 from trainrun.checkpoint.commit import digest_of, write
-from trainrun.checkpoint.reader import HASHERS
+from trainrun.checkpoint.reader import HASHERS, not_finite_in
 from trainrun.checkpoint.shards import SUFFIX, WEIGHTS, Shards, box_of, encoded, in_parts, writes
 from trainrun.vocabulary.errors import NonFiniteError
 
@@ -64,8 +62,9 @@ def collect(folder: Path, shards: Shards) -> dict[str, Any]:
 
 def _written(folder: Path, shards: Shards) -> Iterator[dict[str, Any]]:
     """A message of each file that was written, or of why none is."""
-    if name := next((name for name, (tensor, _) in shards.items() if _is_broken(name, tensor)), None):
-        yield {"not_finite": name.removeprefix("model/").replace("averager/model/", "averager.")}
+    weights = {name: tensor for name, (tensor, _) in shards.items() if name.startswith(WEIGHTS)}
+    if name := not_finite_in({"model": weights}):
+        yield {"not_finite": name}
         return
     try:
         with ThreadPoolExecutor(HASHERS) as threads:
@@ -78,7 +77,3 @@ def _written(folder: Path, shards: Shards) -> Iterator[dict[str, Any]]:
     except OSError as error:
         reason = f"{error.strerror or error} (rank {ranks.rank()})"
         yield {"errno": error.errno, "reason": reason}
-
-
-def _is_broken(name: str, tensor: Tensor) -> bool:
-    return name.startswith(WEIGHTS) and tensor.is_floating_point() and not bool(tensor.isfinite().all())

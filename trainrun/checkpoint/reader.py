@@ -22,7 +22,7 @@ from trainrun.vocabulary.errors import ResumeError
 
 FORMATS = (1, 2)  # whole tensors in state.pt, or shards beside it; a new one where older versions fail
 HASHERS = 4  # threads at most; hashing is faster than most disks
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _NAME = re.compile(r"step-(\d{9})")
 _LARGEST_MANIFEST_BYTES = 1 << 20  # a real one has about 500; more would fill the memory for a lie
 
@@ -84,7 +84,7 @@ def problem_of(
             return problem
         problem = (damage or damage_in)(path, manifest["files"])
         return problem or (_misfit_of_shards(path) if manifest["format"] > 1 else None)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return f"cannot be read: {type(error).__name__}: {error}"
 
 
@@ -94,7 +94,7 @@ def damage_in(path: Path, files: Mapping[str, Any]) -> str | None:
         with ThreadPoolExecutor(HASHERS) as threads:
             problems = threads.map(lambda item: _problem_of_file(path, *item), files.items())
             return next(filter(None, problems), None)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return f"cannot be read: {type(error).__name__}: {error}"
 
 
@@ -135,17 +135,17 @@ def _problem_of_file(path: Path, name: str, about: Mapping[str, Any]) -> str | N
 def _misfit_of_shards(path: Path) -> str | None:
     """What keeps a state from being made up by its shards."""
     shapes = {name: tensor for name, tensor in _tensors(load_parts(path)) if tensor.is_meta}
-    return shards.misfit_of(_pieces_in(path), shapes)
+    return shards.misfit_of(shards.pieces_in(_shard_files(path)), shapes)
 
 
-def _pieces_in(path: Path) -> dict[str, Pieces]:
-    names = (Path(name).name for name in manifest_of(path)["files"])
-    return shards.pieces_in(path / name for name in names if name.endswith(shards.SUFFIX))
+def _shard_files(path: Path) -> list[Path]:
+    names = [Path(name).name for name in manifest_of(path)["files"]]
+    return [path / name for name in names if name.endswith(shards.SUFFIX)]
 
 
 def attach_pieces(parts: Mapping[str, Any], path: Path) -> None:
     """Let the shapes in a state know where their numbers are."""
-    pieces = _pieces_in(path)
+    pieces = shards.pieces_in(_shard_files(path))
     for name, tensor in _tensors(parts):
         if tensor.is_meta:
             tensor.pieces = pieces.get(name, Pieces())  # type: ignore[attr-defined]

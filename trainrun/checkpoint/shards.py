@@ -124,11 +124,12 @@ def header_of(file: Path) -> dict[str, Piece]:
         if length > size - 8:
             raise ValueError(f"{file.name} has a header of {length:,} bytes, and {size:,} in all")
         header = json.loads(opened.read(length), object_pairs_hook=_unique)
-    places = json.loads(header.pop("__metadata__")[_OFFSETS], object_pairs_hook=_unique)
+    places = json.loads(header.pop("__metadata__", {}).get(_OFFSETS, "{}"), object_pairs_hook=_unique)
     pieces = {}
     begin = 8 + length
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        sizes, place = entry["shape"], places[name]["saved_offsets"]
+        sizes = entry["shape"]
+        place = places[name]["saved_offsets"] if places else [0] * len(sizes)
         numbers = [*sizes, *place, *entry["data_offsets"]]
         if not all(isinstance(number, int) and 0 <= number < 1 << 60 for number in numbers):
             raise ValueError(f"{file.name} has impossible sizes of {name}")
@@ -155,6 +156,15 @@ def pieces_in(files: Iterable[Path]) -> dict[str, Pieces]:
         for name, piece in header_of(file).items():
             pieces.setdefault(name, Pieces()).append(piece)
     return pieces
+
+
+def tensors_in(files: Iterable[Path]) -> dict[str, Tensor]:
+    """Shapes whose numbers `whole` reads. Raises as `header_of` does."""
+    shapes = {}
+    for name, pieces in pieces_in(files).items():
+        shapes[name] = torch.empty(pieces[0].sizes, dtype=pieces[0].dtype, device="meta")
+        shapes[name].pieces = pieces  # type: ignore[attr-defined]
+    return shapes
 
 
 def misfit_of(pieces: Mapping[str, Pieces], tensors: Mapping[str, Tensor]) -> str | None:

@@ -194,8 +194,14 @@ class Checkpoints:
             packed = body.getbuffer()
             record.sync()  # the lines before the checkpoint that counts their bytes
             with ThreadPoolExecutor(1) as hasher:
-                files = self._files(about, packed, shards, hasher.submit(digest_of, [packed]))
-                num_bytes = commit(final, files)
+                digest = hasher.submit(digest_of, [packed])
+
+                def manifest(folder: Path) -> bytes:
+                    written = {"state.pt": {"bytes": len(packed), "sha256": digest.result()}}
+                    written |= gather.collect(folder, shards) if shards is not None else {}
+                    return self._manifest(about, written, shards is not None)
+
+                num_bytes = commit(final, {"state.pt": packed, "manifest.json": manifest})
             self._forget_old(about["step"], best_steps)
         except OSError as error:
             raise storage_failed(final, error, body.tell()) from None
@@ -204,25 +210,12 @@ class Checkpoints:
             step=step, path=path, num_bytes=num_bytes, seconds=seconds, blocked_s=blocked_s
         )
 
-    def _files(
-        self, about: dict[str, Any], packed: memoryview, shards: Shards | None, digest: Future[str]
-    ) -> dict[str, Callable[[Path], memoryview | bytes]]:
-        """The files of a checkpoint, in the order of writing; before them the ranks' shards are written."""
-        written: dict[str, Any] = {}
-
-        def state(folder: Path) -> memoryview:
-            written.update({} if shards is None else gather.collect(folder, shards))
-            return packed
-
-        def manifest(folder: Path) -> bytes:
-            content: dict[str, Any] = {"format": FORMATS[shards is not None], "run_id": self.run_id, **about}
-            versions = {"trainrun": __version__, "torch": torch.__version__}
-            of_state = {"bytes": len(packed), "sha256": digest.result()}
-            content |= {"files": {"state.pt": of_state, **written}, "versions": versions}
-            content["sha256"] = manifest_hash(content)
-            return json.dumps(content, indent=1).encode()
-
-        return {"state.pt": state, "manifest.json": manifest}
+    def _manifest(self, about: dict[str, Any], files: dict[str, Any], is_divided: bool) -> bytes:
+        content: dict[str, Any] = {"format": FORMATS[is_divided], "run_id": self.run_id, **about}
+        versions = {"trainrun": __version__, "torch": torch.__version__}
+        content |= {"files": files, "versions": versions}
+        content["sha256"] = manifest_hash(content)
+        return json.dumps(content, indent=1).encode()
 
     def _forget_old(self, step: int, best_steps: list[int]) -> None:
         steps = [stored for stored in steps_in(self.folder) if stored <= step]  # a later one is damaged

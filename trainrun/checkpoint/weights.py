@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.checkpoint import reader
-from trainrun.checkpoint.shards import pieces_at, whole
-from trainrun.vocabulary.errors import ConfigError, ResumeError
+from trainrun.checkpoint.shards import pieces_at, tensors_in, whole
+from trainrun.vocabulary.errors import ResumeError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
 _WRAPPERS = ("module.", "_orig_mod.")  # what data-parallel and compiled models put before every name
@@ -119,14 +119,8 @@ def _unpacked(path: Path) -> Mapping[str, Any]:
 
 def _safetensors(path: Path) -> Mapping[str, Any]:
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        text = "a .safetensors file needs a package: pip install safetensors"
-        raise ConfigError.of("init_from", text) from None
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        return tensors_in([path])
+    except reader.UNREADABLE as error:
         raise ResumeError(f"init_from: {path} cannot be loaded: {error}") from None
 
 
