@@ -23,10 +23,14 @@ from typing import Any
 import torch
 import torch.utils.checkpoint
 from sharded import (  # noqa: F401  # called by name
+    evaluate_wide,
     fail_in_one,
+    go_on,
     resume_divided,
+    resume_wide,
     save_divided,
     save_whole,
+    save_wide,
 )
 from torch import Tensor, nn
 from toy import CLASSES, CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from toy import new_state
 
 from trainrun import ranks
-from trainrun.checkpoint.fetch import load_state
+from trainrun.checkpoint.fetch import load_eval_weights, load_state
+from trainrun.checkpoint.reader import load_parts, problem_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.regularization.ema import EMA
@@ -40,9 +46,6 @@ def model(kind: str, seed: int) -> nn.Module:
     layers.append(nn.Linear(WIDTH, 3))
     if kind == "whole":
         return layers
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
     size = ranks.size()
     shape, names = ((2, size // 2), ("replica", "shard")) if kind == "replicas" else ((size,), ("shard",))
     mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
@@ -157,3 +160,88 @@ def _break(state: TrainState, how: str) -> None:
             state.model[-1].bias.to_local().fill_(float("nan"))
     else:
         os.write = full  # type: ignore[assignment]
+
+
+def go_on(folder: Path, steps: int, moments: Mapping[int, float]) -> Any:
+    """Train to the end from what is stored, saved after each step; some are killed after some seconds."""
+    if (after_s := moments.get(ranks.rank())) is not None:
+        timer = threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+    began, state = time.monotonic(), state_of("shards", seed=1)
+    with closing(checkpoints(folder)) as owner:
+        stored = None
+        if ranks.is_main_process():
+            owner.clean()
+            stored = owner.load_newest(lambda text: None)
+        if stored is not None:
+            stored.pop("metrics_bytes")
+        load_state(state, stored)
+        while state.step < steps:
+            train(state, 1)
+            owner.begin(state)
+        owner.wait()
+    return whole(state.state_dict()), time.monotonic() - began
+
+
+LAYERS = 16
+
+
+def wide(kind: str, mib: int) -> TrainState:
+    """A state of about so many MiB: weights, and AdamW's two moments of each."""
+    width = int((mib * 2**20 / 12 / LAYERS) ** 0.5)
+    layers = nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(LAYERS)))
+    if kind == "shards":
+        for layer in layers:
+            fully_shard(layer)
+        fully_shard(layers)
+    return new_state(layers, lambda parameters, lr: torch.optim.AdamW(parameters, lr, foreach=True))
+
+
+def save_wide(folder: Path, kind: str, mib: int) -> None:
+    state = wide(kind, mib)
+    for parameter in state.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.step = state.applied = 1
+    with closing(checkpoints(folder)) as owner:
+        owner.begin(state)
+        owner.wait()
+
+
+def resume_wide(folder: Path, kind: str, mib: int) -> float:
+    """The peak of this rank's memory while it builds and loads a state, by the size of what it then has."""
+    before = _warm(kind)
+    state, owner = wide(kind, mib), checkpoints(folder)
+    stored = owner.load_newest(lambda text: None) if ranks.is_main_process() else None
+    if stored is not None:
+        stored.pop("metrics_bytes")
+    load_state(state, stored)
+    peak = _memory("VmHWM") - before
+    return peak / (mib * 2**20 / (ranks.size() if kind == "shards" else 1))
+
+
+def evaluate_wide(folder: Path, mib: int) -> float:
+    """The peak of this process's memory while it builds a model and loads weights, by their size."""
+    before = _warm("whole")
+    path = folder / "checkpoints" / "step-000000001"
+    assert problem_of(path, None) is None
+    load_eval_weights(wide("whole", mib).model, path, load_parts(path))
+    return (_memory("VmHWM") - before) / (mib * 2**20 / 3)
+
+
+def _warm(kind: str) -> int:
+    """Import what is imported late, and begin the peak anew; returns the memory taken so far."""
+    state = wide(kind, 1)
+    for parameter in state.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    state.optimizer.step()
+    state.load_state_dict(state.state_dict())
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
+
+
+def _memory(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024

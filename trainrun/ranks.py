@@ -15,8 +15,6 @@ import json
 import os
 import re
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -35,6 +33,7 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=10)  # for a rank that does not come: longer than a download or a save
 LINGER = timedelta(seconds=5)  # so that the launcher does not end the first rank while it writes why
 BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
+LETTER_BYTES = 1 << 10
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -53,7 +52,6 @@ _store: Store | None = None
 _asked = [0.0, 0.0]  # of this rank: to stop, to save
 _agreed = [False, False]  # the same of any rank, as of the last meeting
 _meetings = 0
-_letters: Counter[tuple[int, int]] = Counter()  # by sender and receiver
 
 
 def rank() -> int:
@@ -303,32 +301,22 @@ def gather(value: T) -> list[T]:
 
 
 def post(to: int, text: str) -> None:
-    """Leave a message for another rank, which `collect` finds there; for threads beside the loop."""
-    assert _store is not None
+    """Send another rank a text, which it must `collect`; also in a thread beside the loop."""
+    import torch
+
+    letter = torch.frombuffer(bytearray(text.encode().ljust(LETTER_BYTES)), dtype=torch.uint8)
     with _meeting():
-        _store.set(_letter(_place.rank, to), text)
+        torch.distributed.send(letter, to)
 
 
 def collect(source: int) -> str:
-    """The next message of another rank. Raises RankFailedError where one failed, or none comes in time."""
-    assert _store is not None
-    key, deadline, pause = _letter(source, _place.rank), time.monotonic() + TIMEOUT.total_seconds(), 0.001
-    while True:
-        with _meeting():  # asked again and again: a wait would keep the others out of the store
-            if _store.check([key]):
-                text = _store.get(key).decode()
-                _store.delete_key(key)
-                return text
-            if _store.check(["failure"]) or _store.check(["broken"]) or time.monotonic() > deadline:
-                raise RuntimeError(f"rank {source} wrote nothing")
-        time.sleep(pause)
-        pause = min(0.05, 1.5 * pause)
+    """Wait for the next text of another rank. Raises RankFailedError where it died, or sends none in time."""
+    import torch
 
-
-def _letter(source: int, to: int) -> str:
-    """The key of the next message between two ranks."""
-    _letters[source, to] += 1
-    return f"letter {source} {to} {_letters[source, to]}"
+    letter = torch.zeros(LETTER_BYTES, dtype=torch.uint8)
+    with _meeting():
+        torch.distributed.recv(letter, source)
+    return bytes(letter.tolist()).decode().strip()
 
 
 def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
@@ -409,8 +397,6 @@ def _meeting() -> Iterator[None]:
         reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without C++'s line
         text = f"another rank died, or did not come within {minutes:g} minutes: {reason}"
         with suppress(RuntimeError):
-            if _store is not None:
-                _store.set("broken", "")  # for those that wait elsewhere
             if _store is not None and _store.check(["failure"]):
                 text = "rank {} failed: {}".format(*json.loads(_store.get("failure")))
         raise RankFailedError(text) from error

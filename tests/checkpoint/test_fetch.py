@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,11 @@ import pytest
 import ranked
 import sharded
 import torch
-from ranked import Ranks, serving
+from ranked import Ranks
 from torch import Tensor
 from toy import same_bits
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-
-
-@pytest.fixture(scope="module")
-def in_ranks() -> Iterator[Ranks]:
-    with serving() as ready:
-        yield ready
 
 
 def close(ours: Any, theirs: Any) -> bool:
@@ -38,7 +31,7 @@ def test_a_divided_state_is_resumed_by_any_number_of_ranks(
     state, _ = in_ranks.values(*[how[0], ranked.save_divided, tmp_path, how[1], (3,)])[0]
     (tmp_path / "one").mkdir()
     unbroken, _ = sharded.save_divided(tmp_path / "one", "whole", (6,))
-    for size, kind in (how, (3, "shards"), (2, "whole")):
+    for size, kind in [how, *([(3, "shards"), (2, "whole")] if how[0] == 2 else [])]:
         for rank in in_ranks.values(size, ranked.resume_divided, tmp_path, kind, 3):
             assert rank["warnings"] == []
             assert same_bits(rank["loaded"], state), (size, kind)

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ranked
 import torch
-from ranked import Ranks, serving
+from ranked import Ranks
 from toy import same_bits
 
 from trainrun.checkpoint.reader import load_parts, problem_in, problem_of
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-
-
-@pytest.fixture(scope="module")
-def in_ranks() -> Iterator[Ranks]:
-    with serving() as ready:
-        yield ready
 
 
 @pytest.fixture(scope="module")

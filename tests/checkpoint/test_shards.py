@@ -15,7 +15,7 @@ import pytest
 import ranked
 import sharded
 import torch
-from ranked import serving
+from ranked import Ranks
 from torch import Tensor
 from toy import same_bits
 
@@ -106,11 +106,10 @@ def test_safetensors_reads_a_file(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(in_ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of two ranks."""
     folder = tmp_path_factory.mktemp("saved")
-    with serving() as in_ranks:
-        in_ranks.values(2, ranked.save_divided, folder, "shards", (2, 3))
+    in_ranks.values(2, ranked.save_divided, folder, "shards", (2, 3))
     return folder
 
 

@@ -75,5 +75,5 @@ def _written(folder: Path, shards: Shards) -> Iterator[dict[str, Any]]:
                 count = write(folder / name, bodies)
                 yield {"name": name, "bytes": count, "sha256": digest.result()}
     except OSError as error:
-        reason = f"{error.strerror or error} (rank {ranks.rank()})"
+        reason = f"{error.strerror or error}"[:200] + f" (rank {ranks.rank()})"
         yield {"errno": error.errno, "reason": reason}

@@ -27,7 +27,7 @@ from torch import Tensor
 PART_BYTES = 1 << 30  # of a file at most, so that threads and ranks can hash one each
 SUFFIX = ".safetensors"
 WEIGHTS = ("model/", "averager/model/")  # what the names of a state's weights begin with
-_BLOCK = 1 << 22  # numbers looked at at once
+_BLOCK = 1 << 18  # numbers looked at at once
 _OFFSETS = "DCP_SHARDING_INFO"  # the name that torch gives them
 _WORDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64"}
 _WORDS |= {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}

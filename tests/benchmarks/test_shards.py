@@ -1,0 +1,18 @@
+"""What is resumed or loaded from shards takes little more memory than it has afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import shards
+from ranked import serving
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+def test_peaks(tmp_path: Path) -> None:
+    with serving() as in_ranks:
+        peaks = shards.peaks(in_ranks, tmp_path, mib=192)
+    allowed = {name: 1.3 if name.startswith("one") else 1.5 for name in peaks}
+    assert all(peaks[name] <= allowed[name] for name in peaks), peaks
