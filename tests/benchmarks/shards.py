@@ -11,7 +11,6 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import ranked  # noqa: E402
 from ranked import Ranks, serving  # noqa: E402
-from rows import row, title  # noqa: E402
 
 from trainrun.checkpoint import reader  # noqa: E402
 
@@ -40,6 +39,8 @@ def peaks(in_ranks: Ranks, folder: Path, mib: int) -> dict[str, float]:
 
 
 def main(mib: int) -> None:
+    from rows import row, title
+
     title(f"A state of {mib} MiB, {SIZE} ranks")
     with tempfile.TemporaryDirectory() as name, serving() as in_ranks:
         for what, ratio in peaks(in_ranks, Path(name), mib).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import shards
+from benchmarks import shards
 from ranked import serving
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

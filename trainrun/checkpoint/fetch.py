@@ -43,9 +43,7 @@ class Source:
         if isinstance(tree, Tensor):
             fits = isinstance(live, Tensor) and live.shape == tree.shape
             return self._tensor(tree, live if fits else None, path, in_place)
-        inside = (
-            live.get if isinstance(live, Mapping) else lambda key: live
-        )  # one weight's moments are as it is
+        inside = live.get if isinstance(live, Mapping) else lambda key: live  # moments are as their weight
         return mapped(tree, path, lambda value, key, inner: self.fill(value, inside(key), inner, in_place))
 
     def _tensor(self, stored: Tensor, live: Any, path: str, in_place: bool) -> Tensor:
@@ -88,9 +86,8 @@ def load_state(state: TrainState, stored: dict[str, Any] | None) -> dict[str, An
         return None
     state.check(shared)
     live = state.tensors()
-    parts = {
-        name: source.fill(part, live.get(name), name, name != "optimizer") for name, part in shared.items()
-    }
+    fill = source.fill
+    parts = {name: fill(part, live.get(name), name, name != "optimizer") for name, part in shared.items()}
     state.load_state_dict(parts)
     return shared
 

@@ -135,17 +135,17 @@ def _problem_of_file(path: Path, name: str, about: Mapping[str, Any]) -> str | N
 def _misfit_of_shards(path: Path) -> str | None:
     """What keeps a state from being made up by its shards."""
     shapes = {name: tensor for name, tensor in _tensors(load_parts(path)) if tensor.is_meta}
-    return shards.misfit_of(shards.pieces_in(_shard_files(path)), shapes)
+    return shards.misfit_of(_pieces_in(path), shapes)
 
 
-def _shard_files(path: Path) -> list[Path]:
+def _pieces_in(path: Path) -> dict[str, Pieces]:
     names = [Path(name).name for name in manifest_of(path)["files"]]
-    return [path / name for name in names if name.endswith(shards.SUFFIX)]
+    return shards.pieces_in(path / name for name in names if name.endswith(shards.SUFFIX))
 
 
 def attach_pieces(parts: Mapping[str, Any], path: Path) -> None:
     """Let the shapes in a state know where their numbers are."""
-    pieces = shards.pieces_in(_shard_files(path))
+    pieces = _pieces_in(path)
     for name, tensor in _tensors(parts):
         if tensor.is_meta:
             tensor.pieces = pieces.get(name, Pieces())  # type: ignore[attr-defined]

@@ -74,8 +74,10 @@ def box_of(tensor: Any) -> tuple[tuple[int, ...], Place]:
 def writes(tensor: Any) -> bool:
     """Whether this rank stores its part of a DTensor: of replicas the first does."""
     place = tensor.device_mesh.get_coordinate() or ()
-    replicated = [index for index, kind in enumerate(tensor.placements) if kind.is_replicate()]
-    return math.prod(box_of(tensor)[0]) > 0 and not any(place[index] for index in replicated)
+    is_copy = any(
+        number for number, kind in zip(place, tensor.placements, strict=True) if kind.is_replicate()
+    )
+    return not is_copy and math.prod(box_of(tensor)[0]) > 0
 
 
 # Writing
@@ -98,6 +100,7 @@ def in_parts(shards: Shards) -> list[Part]:
 
 def encoded(part: Part, about: Mapping[str, str]) -> list[memoryview]:
     """What a file holds, in order: the header with `about` in it, and the bytes of each tensor."""
+    part = sorted(part, key=lambda item: -item[1].element_size())  # so that all numbers lie aligned
     places = {name: {"saved_offsets": list(place)} for name, _, place in part}
     header: dict[str, Any] = {"__metadata__": {"format": "pt", _OFFSETS: json.dumps(places), **about}}
     end = 0
@@ -203,10 +206,12 @@ def read_box(pieces: Iterable[Piece], offsets: Place, into: Tensor) -> None:
     for piece in pieces:
         begin, end = tuple(map(max, piece.offsets, offsets)), tuple(map(min, piece.ends, ends))
         if all(map(lt, begin, end)):
-            there, here = (
-                tuple(map(slice, map(sub, begin, o), map(sub, end, o))) for o in (piece.offsets, offsets)
-            )
+            here, there = (_slices(begin, end, origin) for origin in (offsets, piece.offsets))
             into[here].copy_(_numbers_of(piece)[there])
+
+
+def _slices(begin: Place, end: Place, origin: Place) -> tuple[slice, ...]:
+    return tuple(map(slice, map(sub, begin, origin), map(sub, end, origin)))
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -124,9 +124,7 @@ class Checkpoints:
         divided: dict[str, Any] = {}
         parts = lifted(state.state_dict(), is_sharded, divided)
         shards = gather.shards_of(divided) if divided else None
-        copied: tuple[dict[str, Any], Shards | None]
-        copied = self._snapshot.take((parts if self.record is not None else {}, shards))
-        return copied
+        return self._snapshot.take((parts if self.record is not None else {}, shards))  # type: ignore[no-any-return]
 
     def finished(self) -> tuple[CheckpointSaved, ...]:
         """The save that came to its end since the last call, if one did; never waits."""
