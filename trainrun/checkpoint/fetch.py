@@ -47,23 +47,21 @@ class Source:
         return mapped(tree, path, lambda value, key, inner: self.fill(value, inside(key), inner, in_place))
 
     def _tensor(self, stored: Tensor, live: Any, path: str, in_place: bool) -> Tensor:
-        if live is None or not is_sharded(live):
-            if not stored.is_meta:
-                return stored
-            is_there = in_place and live is not None and live.dtype == stored.dtype
-            device = "cpu" if live is None else live.device
-            tensor: Tensor = live if is_there else torch.empty_like(stored, device=device)
-            self._read(stored, tensor, (0,) * stored.ndim, path)
+        is_divided = live is not None and is_sharded(live)
+        if not is_divided and not stored.is_meta:
+            return stored
+        sizes, offsets = box_of(live) if is_divided else (stored.shape, (0,) * stored.ndim)
+        if live is not None and in_place and live.dtype == stored.dtype:
+            self._read(stored, live.to_local() if is_divided else live, offsets, path)
+            return live  # type: ignore[no-any-return]
+        tensor = torch.empty(sizes, dtype=stored.dtype, device="cpu" if live is None else live.device)
+        self._read(stored, tensor, offsets, path)
+        if not is_divided:
             return tensor
         from torch.distributed.tensor import DTensor
 
-        sizes, offsets = box_of(live)
-        local = torch.empty(sizes, dtype=stored.dtype, device=live.device)
-        if in_place and live.dtype == stored.dtype:
-            local = live.to_local()
-        self._read(stored, local, offsets, path)
         form = {"shape": live.shape, "stride": live.stride()}
-        return DTensor.from_local(local, live.device_mesh, live.placements, run_check=False, **form)
+        return DTensor.from_local(tensor, live.device_mesh, live.placements, run_check=False, **form)
 
     def _read(self, stored: Tensor, into: Tensor, offsets: tuple[int, ...], path: str) -> None:
         if (pieces := pieces_at(stored)) is not None:
@@ -101,21 +99,19 @@ def load_weights(model: nn.Module, path: Path, content: dict[str, Any]) -> str:
     assert parts is not None
     if "problem" in parts:
         raise ResumeError(parts["problem"])
-    return _load_into(model, path, parts, parts, source)
+    return _load_into(model, path, parts, source)
 
 
 def load_eval_weights(model: nn.Module, path: Path, parts: Mapping[str, Any]) -> str:
     """The same of a state that this process read by itself."""
-    return _load_into(model, path, parts, reader.manifest_of(path), Source({}))
+    return _load_into(model, path, {**parts, "weights": reader.manifest_of(path)["weights"]}, Source({}))
 
 
-def _load_into(
-    model: nn.Module, path: Path, parts: Mapping[str, Any], about: Mapping[str, Any], source: Source
-) -> str:
-    stored, live, weights = reader.eval_weights_in(parts, about), model.state_dict(), str(about["weights"])
+def _load_into(model: nn.Module, path: Path, parts: Mapping[str, Any], source: Source) -> str:
+    stored, weights = reader.eval_weights_in(parts, parts), str(parts["weights"])
+    where = "model" if weights == "raw" else "averager/model"
     try:
-        where = "model" if weights == "raw" else "averager/model"
-        model.load_state_dict(source.fill(stored, live, where, in_place=True))
+        model.load_state_dict(source.fill(stored, model.state_dict(), where, in_place=True))
     except (RuntimeError, KeyError) as error:
         raise ResumeError(f"checkpoint: {path} does not fit the model: {error}") from None
     return weights
@@ -138,10 +134,7 @@ def _shared(stored: dict[str, Any] | None) -> tuple[dict[str, Any] | None, Sourc
 
 
 def problem_among_ranks(path: Path, run_id: str | None) -> str | None:
-    """What is wrong with a checkpoint, as `reader.problem_of` says it; every rank looks at some of the files.
-
-    For the first rank. The others call `assist`.
-    """
+    """`reader.problem_of` for the first rank, while the others `assist`: each looks at some of the files."""
 
     def share(path: Path, files: Mapping[str, Any]) -> str | None:
         if len(files) == 1 or ranks.size() == 1:

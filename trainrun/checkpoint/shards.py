@@ -1,12 +1,9 @@
 """Files of divided tensors: each rank's pieces in safetensors' plain layout, checked before they are read.
 
-    8 bytes   the length of the header
-    header    {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...} and, under
-              __metadata__, where each piece begins in its tensor, as torch's HuggingFaceStorageReader
-              finds it too
-    bytes     of the pieces, row by row
-
-state.pt holds everything else, and in the place of a divided tensor its shape and type (on `meta`).
+8 bytes   the length of the header
+header    {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}, and where pieces
+          begin in their tensors, as torch's HuggingFaceStorageReader finds it too
+bytes     of the pieces, row by row; state.pt has shapes alone (on `meta`) in their place
 """
 
 from __future__ import annotations
