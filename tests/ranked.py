@@ -22,6 +22,12 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint
+from sharded import (  # noqa: F401  # called by name
+    fail_in_one,
+    resume_divided,
+    save_divided,
+    save_whole,
+)
 from torch import Tensor, nn
 from toy import CLASSES, CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
 

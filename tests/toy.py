@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun import ranks
+from trainrun.checkpoint.fetch import load_state
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
@@ -260,12 +261,11 @@ class Toy:
         data, task, checkpoints = self.data(), self.task(), self.checkpoints(record)
         parts = {name: part() if name in _MADE else part for name, part in self.state.items()}
         state = new_state(self.model(), **parts)
-        stored = ranks.broadcast_object(checkpoints.load_newest(_no_warning) if record else None)
+        stored = checkpoints.load_newest(_no_warning) if record else None
         size = stored.pop("metrics_bytes") if stored else 0
         if record:
             record.cut(size)
-        if stored:
-            state.load_state_dict(stored)
+        stored = load_state(state, stored)
         step = new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step)
         budget = self.budget() if self.budget else None
         if budget and stored:

@@ -15,6 +15,8 @@ import json
 import os
 import re
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -51,6 +53,8 @@ _store: Store | None = None
 _asked = [0.0, 0.0]  # of this rank: to stop, to save
 _agreed = [False, False]  # the same of any rank, as of the last meeting
 _meetings = 0
+_letters: Counter[tuple[int, int]] = Counter()  # by sender and receiver
+_failed = False  # whether this rank knows that another one did
 
 
 def rank() -> int:
@@ -299,6 +303,35 @@ def gather(value: T) -> list[T]:
     return [broadcast_object(value, source) for source in range(_place.size)]
 
 
+def post(to: int, text: str) -> None:
+    """Leave a message for another rank, which `collect` finds there; for threads beside the loop."""
+    assert _store is not None
+    with _meeting():
+        _store.set(_letter(_place.rank, to), text)
+
+
+def collect(source: int) -> str:
+    """The next message of another rank. Raises RankFailedError where one failed, or none comes in time."""
+    assert _store is not None
+    key, deadline, pause = _letter(source, _place.rank), time.monotonic() + TIMEOUT.total_seconds(), 0.001
+    while True:
+        with _meeting():  # asked again and again: a wait would keep the others out of the store
+            if _store.check([key]):
+                text = _store.get(key).decode()
+                _store.delete_key(key)
+                return text
+            if _failed or _store.check(["failure"]) or time.monotonic() > deadline:
+                raise RuntimeError(f"rank {source} wrote nothing")
+        time.sleep(pause)
+        pause = min(0.05, 1.5 * pause)
+
+
+def _letter(source: int, to: int) -> str:
+    """The key of the next message between two ranks."""
+    _letters[source, to] += 1
+    return f"letter {source} {to} {_letters[source, to]}"
+
+
 def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
     return _start_on_hosts(numbers, operation)() if _place.size > 1 else list(numbers)
 
@@ -370,9 +403,11 @@ def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
 @contextmanager
 def _meeting() -> Iterator[None]:
     """Raises RankFailedError, with what the failed rank said of itself, where the ranks cannot meet."""
+    global _failed
     try:
         yield
     except RuntimeError as error:
+        _failed = True
         minutes = TIMEOUT.total_seconds() / 60
         reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without C++'s line
         text = f"another rank died, or did not come within {minutes:g} minutes: {reason}"

@@ -22,7 +22,7 @@ Files = Mapping[str, memoryview | bytes]
 def in_place() -> None:
     """Straight to its final name, and believed because it is there."""
     store.commit = _written
-    store.problem_of = lambda path, run_id: None
+    store.problem_of = store.problem_among_ranks = lambda path, run_id: None
 
 
 def without_rename() -> None:
@@ -56,6 +56,7 @@ def old_first() -> None:
 def unhashed() -> None:
     """A checkpoint is whole where its files are."""
     store.problem_of = lambda path, run_id: None if (path / "state.pt").exists() else "has no state.pt"
+    store.problem_among_ranks = store.problem_of
 
 
 def newest_only() -> None:

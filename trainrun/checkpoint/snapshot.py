@@ -40,7 +40,7 @@ class Snapshot:
     def _placed(self, tree: Any, copies: Copies) -> Any:
         """The containers around memory for copies, which are yet to be made."""
         if isinstance(tree, Tensor):
-            return self._tensor(tree.detach(), copies)
+            return tree if tree.is_meta else self._tensor(tree.detach(), copies)
         if isinstance(tree, Mapping):
             same = {key: self._placed(value, copies) for key, value in tree.items()}
             if not hasattr(tree, "_metadata"):

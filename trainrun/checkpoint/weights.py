@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -12,7 +12,17 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from trainrun.checkpoint.reader import eval_weights_in, load_parts, manifest_of, problem_of, unpacked
+from trainrun.checkpoint.reader import (
+    eval_weights_in,
+    identity_of,
+    load_parts,
+    manifest_of,
+    problem_in,
+    problem_of,
+    stored_pieces,
+    unpacked,
+)
+from trainrun.checkpoint.shards import Piece, read_box
 from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
@@ -27,7 +37,16 @@ class Weights:
     path: Path
     sha256: str
     description: str  # which weights these are, in words
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]  # shapes alone (on `meta`) where they are in pieces
+    pieces: Mapping[str, list[Piece]] = field(default_factory=dict)
+
+    def read(self, name: str) -> Tensor:
+        """A whole tensor; one at a time is read from pieces."""
+        tensor = self.tensors[name]
+        if name in self.pieces:
+            tensor = torch.empty_like(tensor, device="cpu")
+            read_box(self.pieces[name], (0,) * tensor.ndim, tensor)
+        return tensor
 
 
 def read_checkpoint(path: Path) -> Weights:
@@ -35,9 +54,19 @@ def read_checkpoint(path: Path) -> Weights:
     if problem := problem_of(path, None):
         raise ResumeError(f"init_from: {path} {problem}")
     manifest = manifest_of(path)
-    weights = eval_weights_in(load_parts(path), manifest)
+    parts = load_parts(path)
+    if "shards" in parts and (problem := problem_in(parts, manifest["step"])):
+        raise ResumeError(f"init_from: {path} {problem}")
+    stored = eval_weights_in(parts, manifest)
+    pieces, part = (
+        stored_pieces(parts.get("shards")),
+        "model" if stored is parts["model"] else "averager/model",
+    )
+    tensors = _tensors(stored, path)
+    named = {name: pieces.get(f"{part}/{before}") for name, before in zip(tensors, stored, strict=False)}
+    divided = {name: there for name, there in named.items() if there}
     description = f"the {manifest['weights']} weights of step {manifest['step']} in {path}"
-    return Weights(path, str(manifest["files"]["state.pt"]["sha256"]), description, _tensors(weights, path))
+    return Weights(path, identity_of(manifest), description, tensors, divided)
 
 
 def read_file(path: Path) -> Weights:
@@ -68,6 +97,7 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
     for name, tensor in current.items():
         stored = weights.tensors.get(name)
         if name in fitting and stored is not None:
+            stored = weights.read(name)
             if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
                 raise ResumeError(f"init_from: {weights.path} holds numbers that are not finite in {name}")
             tensor.copy_(stored)

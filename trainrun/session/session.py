@@ -14,6 +14,7 @@ from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.assembly.compiled import compiled
 from trainrun.assembly.schedule import Rates
+from trainrun.checkpoint.fetch import assist
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
 from trainrun.config.compose.composer import Composition, to_yaml
@@ -154,7 +155,7 @@ def _run(
 
 def _assist(parts: Parts, options: RunOptions) -> Result:
     """Run any other rank: compute, and leave folder, records and loggers to the main process."""
-    run_dir = Path(ranks.broadcast_object(""))
+    run_dir = Path(assist())
     with _loop_of(parts, run_dir, "", None) as (loop, signals):
         restore(parts, None, options)
         signals.install()
