@@ -50,6 +50,7 @@ from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
 from trainrun.runtime.machine import Runtime
+from trainrun.runtime.usage import largest_peaks
 from trainrun.scheduler import Plateau, plateau
 from trainrun.task.classification import Classification
 from trainrun.vocabulary.errors import ConfigError, ResumeError
@@ -166,6 +167,7 @@ def meetings() -> dict[str, Any]:
         "given": [tensor.detach() for tensor in given],
         "numbers": ranks.add_numbers([me, 0.1]),
         "largest": ranks.largest([me, -me]),
+        "peaks": largest_peaks({"rss_bytes": 5.0, "rss_peak_bytes": me}),
         "total": ranks.start_total({"host": me, "device": torch.tensor(me)})(),
         "first": ranks.broadcast_object({"a": [me, "text", None], "b": torch.full((2,), me)}),
         "gathered": ranks.gather((me, torch.full((int(me),), me))),

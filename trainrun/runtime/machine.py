@@ -32,6 +32,7 @@ class Runtime:
     threads: int | None
     deterministic: bool
     compile: Literal["off", "model", "step"]
+    activation_checkpointing: str | None  # a name pattern of modules, or auto
     channels_last: bool
     sync_batch_norm: bool
     profile: int | None  # steps to trace
@@ -78,6 +79,7 @@ def runtime(
     threads: Count | None,
     deterministic: bool,
     compile: Literal["off", "model", "step"],
+    activation_checkpointing: Literal["auto"] | str | None,
     channels_last: bool,
     sync_batch_norm: bool,
     profile: Count | None,
@@ -104,7 +106,7 @@ def runtime(
     torch.backends.cudnn.benchmark = False  # it would choose the arithmetic by a timing
     told_by = slurm.preemption_signal() if preemption_signal == "auto" else preemption_signal
     limit_s = None if time_limit is None else _seconds(time_limit)
-    flags = (deterministic, compile, channels_last, sync_batch_norm)
+    flags = (deterministic, compile, activation_checkpointing, channels_last, sync_batch_norm)
     return Runtime(chosen, threads, *flags, profile, told_by, limit_s)
 
 
