@@ -41,6 +41,7 @@ from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
 from trainrun.optimizer.sam import SAM
 from trainrun.parallel.ddp import DDP
+from trainrun.parallel.fsdp import FSDP
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, BatchSpec, DataInfo, Outcome, Position
 from trainrun.regularization.early_stopping import EarlyStopping
@@ -224,6 +225,22 @@ def train_divided(folder: Path, ranks_then: int) -> dict[str, Came]:
         KINDS[f"{kind}, divided"] = KINDS[kind] | cut
     folder.mkdir(exist_ok=True)
     return {kind: train(f"{kind}, divided", folder / kind, ranks_then) for kind in DIVIDED}
+
+
+def fsdp(shard: int | None = None, reduce: Any = "every", reduce_dtype: Any = None) -> FSDP:
+    return FSDP("auto", shard, reduce, reduce_dtype, None)
+
+
+def train_sharded(folder: Path, ranks_then: int, shard: int | None, reduce: Any, kinds: Any) -> dict[str, Came]:
+    """The same with weights divided among the ranks; returns whole ones."""
+    folder.mkdir(exist_ok=True)
+    came = {}
+    for kind in kinds:
+        KINDS["sharded"] = KINDS[kind] | {"parallel": lambda: fsdp(shard, reduce)}
+        result = train("sharded", folder / kind, ranks_then)
+        weights = {name: ranks.whole(value) for name, value in result.weights.items()}
+        came[kind] = replace(result, weights=weights)
+    return came
 
 
 class Weighted(ToyTask):

@@ -202,9 +202,15 @@ class Parallel(Protocol):
     """How the ranks of a run share its work."""
 
     shards: bool  # whether weights are divided among the ranks, so that all must make every pass
+    blocks: str  # a pattern of the modules that are divided one by one
 
-    def place(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model where it trains, divided where weights are."""
+    def require_ranks(self) -> None:
+        """Raises ConfigError where training would ignore how it shares work."""
+
+    def place(
+        self, model: nn.Module, device: torch.device, dtype: torch.dtype | None, blocks: Sequence[str]
+    ) -> nn.Module:
+        """The model where it trains, divided where weights are; `dtype` is that of its autocast."""
 
     def clone(self, model: nn.Module) -> nn.Module:
         """A copy of a placed model, with its values."""

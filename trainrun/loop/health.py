@@ -58,9 +58,9 @@ class _Ratios:
         if self._depth:
             return
         for group, before in zip(optimizer.param_groups, self._before, strict=True):
-            size = torch.nn.utils.get_total_norm(before)
+            size = ranks.whole(torch.nn.utils.get_total_norm(before))
             torch._foreach_sub_(before, group["params"])
-            self.by_group[group["name"]] = torch.nn.utils.get_total_norm(before) / size
+            self.by_group[group["name"]] = ranks.whole(torch.nn.utils.get_total_norm(before)) / size
         self._before = []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trainrun import ranks
 from trainrun.regularization.kinds import Penalty
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, NonNegative
@@ -50,7 +51,7 @@ def decayed(model: nn.Module) -> list[Tensor]:
 def near_zero(model: nn.Module) -> float:
     """The share of penalised weights that are smaller than 1e-3."""
     weights = [w.detach() for w in decayed(model)] or [torch.ones(1)]
-    small = torch.stack([(w.abs() < _NEAR_ZERO).sum() for w in weights]).sum()
+    small = ranks.whole(torch.stack([(w.abs() < _NEAR_ZERO).sum() for w in weights]).sum())
     return float(small) / sum(w.numel() for w in weights)
 
 

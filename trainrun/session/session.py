@@ -81,6 +81,7 @@ class Result:
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
+    parts.parallel.require_ranks()
     requested_dir = composition.settings["run_dir"]
     if requested_dir and not run_dir and ranks.is_main_process() and _is_run(requested_dir):
         claim(requested_dir)  # raises, before compiling takes its time
@@ -109,6 +110,7 @@ def continue_run(parts: Parts, run_dir: Path, storable: Mapping[str, Any], optio
     What `options` change becomes the run's once this process holds the folder's lock.
     """
     parts.runtime.require_sync()
+    parts.parallel.require_ranks()
     parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
         return _assist(parts, options)

@@ -1,0 +1,54 @@
+"""Runs whose weights are divided among ranks, against the same with one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import ranked
+import torch
+from ranked import KINDS, Came, Ranks
+
+SHARDED = [kind for kind in KINDS if kind != "l-bfgs"]  # which is refused
+
+
+@pytest.fixture(scope="module")
+def in_ranks() -> Iterator[Ranks]:
+    with ranked.serving() as ranks:
+        yield ranks
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Came]:
+    folder = tmp_path_factory.mktemp("alone")
+    return {kind: ranked.train(kind, folder / kind, 1) for kind in SHARDED}
+
+
+@pytest.fixture(scope="module")
+def together(in_ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Came]]:
+    return in_ranks.values(2, ranked.train_sharded, tmp_path_factory.mktemp("two"), 2, None, "every", SHARDED)
+
+
+def near(value: object) -> object:
+    return pytest.approx(value, rel=1e-4, abs=1e-5) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("kind", SHARDED)
+def test_two_ranks_train_as_one(kind: str, together: list[dict[str, Came]], alone: dict[str, Came]) -> None:
+    compare(kind, [each[kind] for each in together], alone[kind])
+
+
+def compare(kind: str, ranks: list[Came], single: Came) -> None:
+    for came in ranks:
+        for name, value in single.weights.items():
+            if "running" not in name and "tracked" not in name:  # statistics are each rank's own
+                torch.testing.assert_close(came.weights[name], value, rtol=0, atol=2e-6)
+        for name in ("step", "samples", "position", "last", "skipped"):
+            assert getattr(came, name) == getattr(single, name)
+        assert came.evaluations == ranks[0].evaluations, "ranks decide by other metrics"
+    if not kind.startswith("batch norm"):
+        lines, expected = ([json.loads(line) for line in c.metrics.splitlines()] for c in (ranks[0], single))
+        assert len(lines) == len(expected) > 0
+        for ours, theirs in zip(lines, expected, strict=True):
+            assert ours == {key: near(value) for key, value in theirs.items()}
