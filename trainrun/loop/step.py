@@ -328,7 +328,7 @@ def _multi_pass_update(state: TrainState, passes: WindowGradients) -> StepResult
         _restore_buffers(state.model, statistics)
         return results[0]
     with torch.no_grad():
-        torch._foreach_copy_(passes.parameters, weights)
+        torch._foreach_copy_([*map(ranks.local, passes.parameters)], [*map(ranks.local, weights)])
     state.optimizer.load_state_dict(memory)
     _restore_buffers(state.model, before)
     return replace(last, norm=math.nan if last.applied else last.norm, applied=False)
