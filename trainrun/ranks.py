@@ -54,7 +54,6 @@ _asked = [0.0, 0.0]  # of this rank: to stop, to save
 _agreed = [False, False]  # the same of any rank, as of the last meeting
 _meetings = 0
 _letters: Counter[tuple[int, int]] = Counter()  # by sender and receiver
-_failed = False  # whether this rank knows that another one did
 
 
 def rank() -> int:
@@ -347,7 +346,7 @@ def collect(source: int) -> str:
                 text = _store.get(key).decode()
                 _store.delete_key(key)
                 return text
-            if _failed or _store.check(["failure"]) or time.monotonic() > deadline:
+            if _store.check(["failure"]) or _store.check(["broken"]) or time.monotonic() > deadline:
                 raise RuntimeError(f"rank {source} wrote nothing")
         time.sleep(pause)
         pause = min(0.05, 1.5 * pause)
@@ -430,15 +429,15 @@ def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
 @contextmanager
 def _meeting() -> Iterator[None]:
     """Raises RankFailedError, with what the failed rank said of itself, where the ranks cannot meet."""
-    global _failed
     try:
         yield
     except RuntimeError as error:
-        _failed = True
         minutes = TIMEOUT.total_seconds() / 60
         reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without C++'s line
         text = f"another rank died, or did not come within {minutes:g} minutes: {reason}"
         with suppress(RuntimeError):
+            if _store is not None:
+                _store.set("broken", "")  # for those that wait elsewhere
             if _store is not None and _store.check(["failure"]):
                 text = "rank {} failed: {}".format(*json.loads(_store.get("failure")))
         raise RankFailedError(text) from error

@@ -16,7 +16,7 @@ from trainrun.run.record import Record
 from trainrun.vocabulary.errors import StorageError
 from trainrun.vocabulary.events import CheckpointSaved
 
-Files = Mapping[str, memoryview | bytes]
+Files = Mapping[str, Callable[[Path], memoryview | bytes]]
 
 
 def in_place() -> None:
@@ -105,6 +105,6 @@ def _written(final: Path, files: Files) -> int:
     final.mkdir(parents=True)
     for name, body in files.items():
         with (final / name).open("wb", buffering=0) as file:
-            os.write(file.fileno(), body)
+            os.write(file.fileno(), body(final))
             os.fsync(file.fileno())
-    return sum(len(body) for body in files.values())
+    return sum(path.stat().st_size for path in final.iterdir())

@@ -44,7 +44,7 @@ def _digest(bodies: Iterable[Body]) -> str:
 
 
 def commit(final: Path, files: Mapping[str, Body | Callable[[Path], Body]]) -> int:
-    """Write `files`, in order, into the new directory `final`; returns their bytes.
+    """Write `files`, in order, into the new directory `final`; returns its bytes.
 
     A function is called when its turn has come, with the temporary directory. Files and directory are on
     the disk before the rename, and that before this returns. Raises what fails and then leaves
@@ -58,13 +58,13 @@ def commit(final: Path, files: Mapping[str, Body | Callable[[Path], Body]]) -> i
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        count = 0
         for name, body in files.items():
-            count += write(temporary / name, [body(temporary) if callable(body) else body])
+            write(temporary / name, [body(temporary) if callable(body) else body])
+        num_bytes = sum(file.stat().st_size for file in temporary.iterdir())
         fsync(temporary)
         temporary.rename(final)
     except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     fsync(parent)
-    return count
+    return num_bytes

@@ -89,7 +89,7 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
     current, reinitialized = model.state_dict(), []
     layers = {name.rpartition(".")[0] for name in anew}
     kept = {name for name in current if name.rpartition(".")[0] in layers}
-    fitting = {name for name, tensor in current.items() if _fits(weights.tensors.get(name), tensor)} - kept
+    fitting = {name for name, tensor in current.items() if _fits(weights, name, tensor)} - kept
     matrices = {name for name, tensor in model.named_parameters() if tensor.ndim > 1}
     if not fitting & (matrices or current.keys()):  # a bias of that name alone is a coincidence
         text = f"there are {_listed(weights.tensors)}; the model has {_listed(current)}"
@@ -108,8 +108,11 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
     return reinitialized
 
 
-def _fits(stored: Tensor | None, tensor: Tensor) -> bool:
+def _fits(weights: Weights, name: str, tensor: Tensor) -> bool:
+    stored = weights.tensors.get(name)
     if stored is None or stored.layout != torch.strided or stored.is_quantized:
+        return False
+    if stored.is_meta and name not in weights.pieces:  # a shape without numbers
         return False
     return stored.shape == tensor.shape and torch.can_cast(stored.dtype, tensor.dtype)
 
