@@ -216,9 +216,12 @@ class Parallel(Protocol):
         """A copy of a placed model, with its values."""
 
     def micro_batch(
-        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool
+        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool, is_empty: bool = False
     ) -> AbstractContextManager[Any]:
-        """Within, one forward and backward pass, of a window's micro-batches the last or another."""
+        """Within, one forward and backward pass, of a window's micro-batches the last or another.
+
+        `is_empty`: it is made because others make it, and uses no weight.
+        """
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], numbers: Sequence[Tensor]) -> list[Tensor]:
         """End a window of several ranks: all gradients are sums over them. Returns those of `numbers`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ranked
@@ -52,3 +53,15 @@ def compare(kind: str, ranks: list[Came], single: Came) -> None:
         assert len(lines) == len(expected) > 0
         for ours, theirs in zip(lines, expected, strict=True):
             assert ours == {key: near(value) for key, value in theirs.items()}
+
+
+HARD = ("sam", "class weights", "parameters used by some", "clipping and a penalty", "adamw and an average")
+
+
+@pytest.mark.parametrize(("shard", "reduce"), [(None, "last"), (2, "every"), (2, "last")])
+def test_four_ranks_and_replicas_train_as_one(
+    in_ranks: Ranks, alone: dict[str, Came], tmp_path: Path, shard: int | None, reduce: str
+) -> None:
+    ranks = in_ranks.values(4, ranked.train_sharded, tmp_path / "four", 4, shard, reduce, HARD)
+    for kind in HARD:
+        compare(kind, [each[kind] for each in ranks], alone[kind])

@@ -107,6 +107,7 @@ class Step:
         self.task, self.policy, self.info, self.parallel = task, policy, info, parallel
         self.batch_changes, self.penalties = batch_changes, penalties
         self.accumulate, self.seed = accumulate, seed
+        self.stands_in = False  # in a pass that is made because other ranks make it
         self._draws = torch.Generator()  # for the batch changes, reseeded before each
         self._names: list[tuple[str, str]] = []  # of the numbers that ranks sum, once they have agreed
 
@@ -211,7 +212,8 @@ class WindowGradients:
         for micro, batch in enumerate(self.window):
             if not len(batch) and not self.all_ranks_pass:
                 continue  # a rank without samples adds zeros
-            with parallel.micro_batch(state.model, self.parameters, micro == len(self.window) - 1):
+            is_last, self.step.stands_in = micro == len(self.window) - 1, not len(batch)
+            with parallel.micro_batch(state.model, self.parameters, is_last, not len(batch)):
                 outcome = self.forward(micro, batch)
                 share = reduce(add, [term / self.counts[name] for name, term in outcome.terms.items()])
                 state.precision.backward(share if len(batch) else 0 * share)

@@ -51,7 +51,7 @@ class DDP:
         return copy.deepcopy(model)
 
     def micro_batch(
-        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool
+        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool, is_empty: bool = False
     ) -> AbstractContextManager[None]:
         """Within, one forward and backward pass. A window's last sends gradients as they are complete."""
         if not is_last or ranks.size() == 1:

@@ -94,8 +94,12 @@ class FSDP:
         return twin.train(model.training)
 
     @contextmanager
-    def micro_batch(self, model: Any, parameters: Sequence[nn.Parameter], is_last: bool) -> Iterator[None]:
+    def micro_batch(
+        self, model: Any, parameters: Sequence[nn.Parameter], is_last: bool, is_empty: bool = False
+    ) -> Iterator[None]:
         """Within, one forward and backward pass, whose gradients are summed where `reduce` says so."""
+        if self._used is not None:
+            self._used.is_counting = not is_empty
         if self.shards and self.reduce == "last":
             model.set_requires_gradient_sync(is_last)
         with ranks.noticing_failures():
@@ -107,16 +111,14 @@ class FSDP:
         A parameter that no rank used keeps no gradient.
         """
         assert self._used is not None
-        used = self._used.take([p for p in parameters if p.requires_grad])
+        used = self._used.take(parameters)
         flat = torch.stack([number.detach().float().reshape(()) for number in numbers])
-        flat = torch.cat([flat, used.to(flat)])
+        mine = flat.new_ones(len(used)) if all(used) else flat.new_tensor(used)
+        flat = torch.cat([flat, mine])
         ranks.start_sum([flat])()
-        if not bool(used.all()):  # on the host; else nothing need be read from the device
-            for parameter, count in zip(
-                [p for p in parameters if p.requires_grad], flat[len(numbers) :].tolist(), strict=True
-            ):
-                if not count:
-                    parameter.grad = None
+        if not all(used):  # else nothing need be read from the device
+            for parameter, count in zip(parameters, flat[len(numbers) :].tolist(), strict=True):
+                parameter.grad = parameter.grad if count else None
         return list(flat[: len(numbers)].unbind())
 
     def norm(self, gradients: list[Tensor]) -> Tensor:
@@ -143,6 +145,7 @@ class _Used:
     """Which parameters got a gradient on this rank: FSDP gives the others zeros, which move weights, too."""
 
     def __init__(self, model: Any) -> None:
+        self.is_counting = True
         self._got: set[Tensor] = set()
         model._get_fsdp_state()._lazy_init()
         for module in _divided_modules(model):
@@ -155,11 +158,11 @@ class _Used:
                     weight.requires_grad_(fsdp_param.sharded_param.requires_grad)
 
     def _note(self, parameter: Tensor) -> Callable[[Tensor], None]:
-        return lambda _: self._got.add(parameter)
+        return lambda _: self._got.add(parameter) if self.is_counting else None
 
-    def take(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+    def take(self, parameters: Sequence[nn.Parameter]) -> list[float]:
         """(parameters,): 1 of those that got one since the last call."""
-        used = torch.tensor([float(parameter in self._got) for parameter in parameters])
+        used = [float(parameter in self._got) for parameter in parameters]
         self._got.clear()
         return used
 
