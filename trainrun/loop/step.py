@@ -62,15 +62,17 @@ class Clip:
         if self.agc is not None:
             for gradient, weight in zip(gradients, weights, strict=True):
                 limit = self.agc * _unit_norms(weight).clamp_(min=1e-3)
-                gradient.mul_((limit / _unit_norms(gradient).clamp_(min=1e-6)).clamp_(max=1))
+                ranks.local(gradient).mul_((limit / _unit_norms(gradient).clamp_(min=1e-6)).clamp_(max=1))
             return ranks.whole(torch.nn.utils.get_total_norm(gradients))
         return norm
 
 
 def _unit_norms(tensor: Tensor) -> Tensor:
     """(units, 1, ...): of each row of a matrix or kernel; of a vector the one of the whole."""
-    dims = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
-    norms: Tensor = torch.linalg.vector_norm(tensor.detach(), dim=dims, keepdim=True)
+    if tensor.ndim < 2:
+        return ranks.whole(torch.linalg.vector_norm(tensor.detach(), keepdim=True))
+    rows = ranks.local(tensor.detach())  # of shards, too: they are divided by rows
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=tuple(range(1, tensor.ndim)), keepdim=True)
     return norms
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -45,7 +47,14 @@ class Elastic(Penalty):
 
 def decayed(model: nn.Module) -> list[Tensor]:
     """The trained matrices and kernels of a model, on which penalties act: not norms and biases."""
-    return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    return [_as_divided(w) if hasattr(w, "placements") else w for w in weights]
+
+
+def _as_divided(weight: Any) -> Tensor:
+    """The same DTensor, whose gradient is divided as it is, also where a sum has gathered it."""
+    same: Tensor = weight.redistribute(placements=weight.placements)
+    return same
 
 
 def near_zero(model: nn.Module) -> float:
