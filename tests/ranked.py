@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +39,8 @@ from trainrun.loop.evaluate import evaluate, shared_batches
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
+from trainrun.optimizer import newer
+from trainrun.optimizer import of_torch as optimizers
 from trainrun.optimizer.sam import SAM
 from trainrun.parallel.ddp import DDP
 from trainrun.parallel.fsdp import FSDP
@@ -49,6 +51,7 @@ from trainrun.regularization.ema import EMA
 from trainrun.regularization.kinds import BatchChange
 from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
+from trainrun.regularization.schedule_free import ScheduleFreeAverage
 from trainrun.regularization.swa import SWA
 from trainrun.runtime.machine import Runtime
 from trainrun.runtime.usage import largest_peaks
@@ -231,7 +234,9 @@ def fsdp(shard: int | None = None, reduce: Any = "every", reduce_dtype: Any = No
     return FSDP("auto", shard, reduce, reduce_dtype, None)
 
 
-def train_sharded(folder: Path, ranks_then: int, shard: int | None, reduce: Any, kinds: Any) -> dict[str, Came]:
+def train_sharded(
+    folder: Path, ranks_then: int, shard: int | None, reduce: Any, kinds: Any
+) -> dict[str, Came]:
     """The same with weights divided among the ranks; returns whole ones."""
     folder.mkdir(exist_ok=True)
     came = {}
@@ -241,6 +246,66 @@ def train_sharded(folder: Path, ranks_then: int, shard: int | None, reduce: Any,
         weights = {name: ranks.whole(value) for name, value in result.weights.items()}
         came[kind] = replace(result, weights=weights)
     return came
+
+
+OPTIMIZERS: dict[str, Callable[[Any, nn.Module], torch.optim.Optimizer]] = {
+    "sgd": lambda params, model: optimizers.sgd(params, 0.1, 0.01),
+    "momentum": lambda params, model: optimizers.momentum(params, 0.1, 0.9, 0.01),
+    "nesterov": lambda params, model: optimizers.nesterov(params, 0.1, 0.9, 0.01),
+    "adagrad": lambda params, model: optimizers.adagrad(params, 0.1, 0.0, 1e-8, 0.01),
+    "adadelta": lambda params, model: optimizers.adadelta(params, 1.0, 0.9, 1e-6, 0.01),
+    "rmsprop": lambda params, model: optimizers.rmsprop(params, 0.01, 0.9, 1e-8, 0.5, False, 0.01),
+    "adam": lambda params, model: optimizers.adam(params, 0.01, (0.9, 0.99), 1e-8, True, 0.01),
+    "adamw": lambda params, model: optimizers.adamw(params, 0.01, (0.9, 0.99), 1e-8, False, 0.01),
+    "adamax": lambda params, model: optimizers.adamax(params, 0.01, (0.9, 0.99), 1e-8, 0.01),
+    "nadam": lambda params, model: optimizers.nadam(params, 0.01, (0.9, 0.99), 1e-8, 0.004, True, 0.01),
+    "radam": lambda params, model: optimizers.radam(params, 0.01, (0.9, 0.99), 1e-8, True, 0.01),
+    "lion": lambda params, model: newer.lion(params, 0.01, (0.9, 0.99), 0.01),
+    "schedule_free": lambda params, model: newer.schedule_free_adamw(params, 0.01, (0.9, 0.99), 1e-8, 0.01),
+    "muon": lambda params, model: newer.muon(params, model, 0.01, 0.9, 5, (0.9, 0.99), 1e-8, 0.01),
+}
+
+
+def optimize(kinds: Sequence[str], shard: int | None) -> dict[str, list[Tensor]]:
+    """Whole weights after four steps of each optimizer, and what schedule-free's average is."""
+    weights = {}
+    for kind in kinds:
+        torch.manual_seed(0)
+        model: Any = nn.Sequential(
+            nn.Conv2d(1, 5, 3), nn.Flatten(), nn.Linear(45, 7), nn.Tanh(), nn.Linear(7, 3)
+        )
+        engine = fsdp(shard)
+        model = engine.place(model, CPU, None, ["2"])
+        groups = [{"params": [*model.parameters()], "name": "all", "lr": 0.01}]
+        optimizer = OPTIMIZERS[kind](groups, model)
+        for step in range(4):
+            optimizer.zero_grad()
+            inputs = torch.randn(12, 1, 5, 5, generator=torch.Generator().manual_seed(step))
+            (model(inputs[ranks.rank() :: ranks.size()]).square().sum() / 12).backward()
+            optimizer.step()
+        weights[kind] = [ranks.whole(p.detach()) for p in model.parameters()]
+        if isinstance(optimizer, newer.ScheduleFreeAdamW):
+            average = ScheduleFreeAverage(optimizer)
+            average.start(model, engine.clone)
+            average.update(model)
+            weights[kind] += [ranks.whole(p.detach()) for p in average.started_copy.parameters()]
+    return weights
+
+
+def muon_beside_whole() -> list[tuple[Tensor, Tensor]]:
+    """(shards' weights, whole ones) after a step of Muon with the same gradient."""
+    torch.manual_seed(0)
+    model: Any = fsdp().place(
+        nn.Sequential(nn.Conv2d(1, 5, 3), nn.Flatten(), nn.Linear(45, 7)), CPU, None, []
+    )
+    model(torch.randn(12, 1, 5, 5)).square().sum().backward()
+    plain = [nn.Parameter(ranks.whole(p.detach()).clone()) for p in model.parameters() if p.ndim > 1]
+    divided = [p for p in model.parameters() if p.ndim > 1]
+    for weight, shards in zip(plain, divided, strict=True):
+        weight.grad = ranks.whole(shards.grad)
+    for weights in (plain, divided):
+        newer.Muon([{"params": weights}], 0.01, 0.9, 5, 0.01).step()
+    return [(ranks.whole(p.detach()), weight.detach()) for p, weight in zip(divided, plain, strict=True)]
 
 
 class Weighted(ToyTask):

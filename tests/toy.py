@@ -182,7 +182,9 @@ def new_step(
     parallel: Any = None,
 ) -> Step:
     policy = Policy(clip or Clip(None, None, None), nonfinite, 3, 0.5)
-    return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed, parallel or DDP(1, None))
+    return Step(
+        task, policy, batch_changes, penalties or {}, data.info, accumulate, seed, parallel or DDP(1, None)
+    )
 
 
 class Scripted(ToyTask):
@@ -271,7 +273,9 @@ class Toy:
         if record:
             record.cut(size)
         stored = load_state(state, stored)
-        step = new_step(data, task, accumulate=self.accumulate, seed=self.seed, parallel=parallel, **self.step)
+        step = new_step(
+            data, task, accumulate=self.accumulate, seed=self.seed, parallel=parallel, **self.step
+        )
         budget = self.budget() if self.budget else None
         if budget and stored:
             budget.restore(state)

@@ -212,6 +212,17 @@ def whole(tensor: Tensor) -> Tensor:
     return gathered
 
 
+def part(tensor: Tensor, like: Any) -> Tensor:
+    """This rank's part of a whole tensor that is to be divided as `like` is; all of it where that is not."""
+    if not hasattr(like, "placements"):
+        return tensor
+    from torch.distributed.tensor import DTensor, Replicate
+
+    everywhere = [Replicate()] * like.device_mesh.ndim
+    same = DTensor.from_local(tensor, like.device_mesh, everywhere, run_check=False)
+    return local(same.redistribute(placements=like.placements))
+
+
 @contextmanager
 def noticing_failures() -> Iterator[None]:
     """Raises RankFailedError where torch's own engines, within, cannot meet the other ranks."""

@@ -65,3 +65,22 @@ def test_four_ranks_and_replicas_train_as_one(
     ranks = in_ranks.values(4, ranked.train_sharded, tmp_path / "four", 4, shard, reduce, HARD)
     for kind in HARD:
         compare(kind, [each[kind] for each in ranks], alone[kind])
+
+
+@pytest.mark.parametrize(("size", "shard"), [(2, None), (4, 2), (4, None)])
+def test_every_optimizer_steps_on_shards_as_on_whole_weights(
+    in_ranks: Ranks, size: int, shard: int | None
+) -> None:
+    alone = ranked.optimize([*ranked.OPTIMIZERS], None)
+    for came in in_ranks.values(size, ranked.optimize, [*ranked.OPTIMIZERS], shard):
+        for kind, weights in alone.items():
+            atol = 5e-4 if kind == "muon" else 2e-5  # whose iteration in bfloat16 makes much of a rounding
+            torch.testing.assert_close(
+                came[kind], weights, rtol=0, atol=atol, msg=lambda m, k=kind: f"{k}: {m}"
+            )
+
+
+def test_muon_orthogonalises_the_whole_matrix(in_ranks: Ranks) -> None:
+    for pairs in in_ranks.values(2, ranked.muon_beside_whole):
+        for ours, whole in pairs:
+            assert torch.equal(ours, whole)

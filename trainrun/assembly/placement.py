@@ -25,7 +25,7 @@ def place(
     precision: Precision,
     batch_spec: BatchSpec,
 ) -> nn.Module:
-    """The model where it trains, with the first rank's weights. One to be divided stays on the host until then."""
+    """The model where it trains, with the first rank's weights; before it is divided it lies on the host."""
     if parallel.shards:
         _refuse(make)
     model = runtime.prepare(model, batch_spec.batch_size, parallel.shards)
@@ -38,7 +38,10 @@ def place(
 
 def refuse_undividable(optimizer: Any, parallel: Parallel) -> None:
     """Raises ConfigError for an optimizer whose step needs whole weights."""
-    reasons = {torch.optim.Adafactor: "means of rows and columns", torch.optim.LBFGS: "one vector of all weights"}
+    reasons = {
+        torch.optim.Adafactor: "means of rows and columns",
+        torch.optim.LBFGS: "one vector of all weights",
+    }
     for part in getattr(optimizer, "parts", [optimizer]) if parallel.shards else ():
         for kind, reason in reasons.items():
             if isinstance(part, kind):

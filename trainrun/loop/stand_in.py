@@ -17,5 +17,7 @@ def stand_in(batch: Batch) -> Batch:
     """
     inputs = map_tensors(batch.inputs, lambda tensor: tensor.new_ones((_ROWS, *tensor.shape[1:])))
     rest = (batch.targets, batch.unsmoothed, batch.weights)
-    targets, unsmoothed, weights = map_tensors(rest, lambda tensor: tensor.new_zeros((_ROWS, *tensor.shape[1:])))
+    targets, unsmoothed, weights = map_tensors(
+        rest, lambda tensor: tensor.new_zeros((_ROWS, *tensor.shape[1:]))
+    )
     return replace(batch, inputs=inputs, targets=targets, unsmoothed=unsmoothed, weights=weights)

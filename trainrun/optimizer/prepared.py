@@ -65,7 +65,9 @@ class _Prepared(torch.optim.Adam):
             update: Any = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
             beta1, beta2 = group["betas"]
             settings = {name: group[name] for name in _SETTINGS}
-            if lists.weights[0] is not group["params"][0]:  # shards: torch would unwrap every list in each step
+            if (
+                lists.weights[0] is not group["params"][0]
+            ):  # shards: torch would unwrap every list in each step
                 of_group = [*map(ranks.local, of_group)]
             tensors = (lists.weights, of_group, *lists.averages, lists.steps)
             update(*tensors, beta1=beta1, beta2=beta2, **settings)
@@ -83,7 +85,9 @@ class _Prepared(torch.optim.Adam):
             steps = list(counters.unbind())
             for memory, step in zip(memories, steps, strict=True):
                 memory["step"] = step
-            averages = [[ranks.local(memory[name]) for memory in memories if name in memory] for name in _AVERAGES]
+            averages = [
+                [ranks.local(memory[name]) for memory in memories if name in memory] for name in _AVERAGES
+            ]
             lists.append(_Lists(averages, [*map(ranks.local, group["params"])], counters, steps))
         return lists
 

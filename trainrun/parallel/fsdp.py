@@ -22,7 +22,7 @@ from trainrun.vocabulary.ranges import Count
 
 
 class FSDP:
-    """Divides `blocks` and the rest of a model over groups of `shard` ranks, which are replicas of each other.
+    """Divides `blocks` and the rest of a model over groups of `shard` ranks, of which each has all of it.
 
     With one process, such as evaluates a stored run, the model is whole.
     """
@@ -77,7 +77,9 @@ class FSDP:
         try:
             model = self._divide(model)
         except (ValueError, NotImplementedError) as error:
-            raise ConfigError.of("parallel", f"fsdp cannot divide this model: {error}", "parallel=ddp") from error
+            raise ConfigError.of(
+                "parallel", f"fsdp cannot divide this model: {error}", "parallel=ddp"
+            ) from error
         self._used = _Used(model)
         return model
 
@@ -202,5 +204,7 @@ def _refuse_shared(model: nn.Module, blocks: Sequence[str]) -> None:
         block = next((block for block in blocks if name.startswith(f"{block}.")), "")
         first, other = owner.setdefault(parameter, (block, name))
         if first != block:
-            text = f"{other} and {name} are one weight, which blocks cannot divide apart; name a module of both"
+            text = (
+                f"{other} and {name} are one weight, which blocks cannot divide apart; name a module of both"
+            )
             raise ConfigError.of("parallel.blocks", text)
