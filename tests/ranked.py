@@ -292,6 +292,39 @@ def optimize(kinds: Sequence[str], shard: int | None) -> dict[str, list[Tensor]]
     return weights
 
 
+def divided_as() -> dict[str, Any]:
+    """How models are divided, and what is said of those that cannot be."""
+
+    def refusal(engine: FSDP, model: nn.Module, *blocks: str) -> str:
+        try:
+            engine.place(model, CPU, None, blocks)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    engine = fsdp()
+    model = engine.place(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)), CPU, None, ["0"])
+    parts = [
+        f"{n}: {len(ranks.local(p))} of {len(p)} rows" for n, p in model.named_parameters() if p.ndim > 1
+    ]
+    same = zip(engine.clone(model).parameters(), model.parameters(), strict=True)
+    if ranks.rank():  # which has one row of the three
+        parts[1] = parts[1].replace("1 of", "2 of")
+    if all(torch.equal(ranks.whole(ours), ranks.whole(theirs)) for ours, theirs in same):
+        parts.append("clone equal")
+    tied = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
+    tied["b"].weight = tied["a"].weight
+    scalar = nn.Module()
+    scalar.s = nn.Parameter(torch.ones(()))
+    return {
+        "blocks": parts,
+        "tied": refusal(fsdp(), tied, "a"),
+        "shard=4": refusal(fsdp(4), mlp()),
+        "offload": refusal(FSDP("auto", None, "every", None, "cpu"), mlp()),
+        "scalar": refusal(fsdp(), scalar),
+    }
+
+
 def muon_beside_whole() -> list[tuple[Tensor, Tensor]]:
     """(shards' weights, whole ones) after a step of Muon with the same gradient."""
     torch.manual_seed(0)
@@ -512,11 +545,13 @@ def dataset(train: Any, val: Any = None) -> Any:
     )
 
 
-def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:
+def break_sample(sample: int, is_sharded: bool = False) -> tuple[str, list[int], str, list[list[int]]]:
     """What is found in a step of 8 samples of which one is not a number."""
     data = ToyData()
     data.inputs[sample] = float("nan")
-    state, step = new_state(mlp()), new_step(data, ToyTask())
+    engine = fsdp() if is_sharded else DDP(1, None)
+    state = new_state(engine.place(mlp(), CPU, None, []))
+    step = new_step(data, ToyTask(), parallel=engine)
     mine = torch.arange(8).chunk(ranks.size())[ranks.rank()]
     result = step(state, [data.batch(mine)])
     assert result.finding is not None
@@ -542,12 +577,16 @@ class BadOnce(ToyData):
             yield batch
 
 
-def roll_back(folder: Path) -> tuple[list[tuple[int, int, float]], dict[str, Tensor], int]:
+def roll_back(
+    folder: Path, is_sharded: bool = False
+) -> tuple[list[tuple[int, int, float]], dict[str, Tensor], int]:
     """(rollbacks, final weights, last step) of a run that meets one bad batch."""
     accumulate = 4 // ranks.size()
-    done = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate).train()
+    toy = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate)
+    done = (toy.but(parallel=fsdp) if is_sharded else toy).train()
     rollbacks = [(event.step, event.to, event.lr_factor) for event in done.of(RolledBack)]
-    return rollbacks, done.weights, done.state.step
+    weights = {name: ranks.whole(value) for name, value in done.weights.items()}
+    return rollbacks, weights, done.state.step
 
 
 def load_lost(folder: Path) -> str:

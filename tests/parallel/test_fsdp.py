@@ -84,3 +84,29 @@ def test_muon_orthogonalises_the_whole_matrix(in_ranks: Ranks) -> None:
     for pairs in in_ranks.values(2, ranked.muon_beside_whole):
         for ours, whole in pairs:
             assert torch.equal(ours, whole)
+
+
+def test_all_ranks_roll_back_to_their_shards(in_ranks: Ranks, tmp_path: Path) -> None:
+    rollbacks, weights, step = ranked.roll_back(tmp_path / "one")
+    for came in in_ranks.values(2, ranked.roll_back, tmp_path / "two", True):
+        assert (came[0], came[2]) == (rollbacks, step)
+        assert rollbacks
+        torch.testing.assert_close(came[1], weights, rtol=0, atol=2e-6)
+
+
+def test_what_is_not_finite_is_found_whichever_rank_saw_it(in_ranks: Ranks) -> None:
+    for where, samples, norm, indices in in_ranks.values(2, ranked.break_sample, 7, True):
+        assert (where, samples, norm, indices) == ("the inputs", [7], "nan", [[0, 1, 2, 3], [4, 5, 6, 7]])
+
+
+def test_a_run_is_divided_by_its_blocks_or_refused(in_ranks: Ranks, tmp_path: Path) -> None:
+    for divided in in_ranks.values(2, ranked.divided_as):
+        assert divided == {
+            "blocks": ["0.weight: 4 of 8 rows", "1.weight: 2 of 3 rows", "clone equal"],
+            "tied": "parallel.blocks: a.weight and b.weight are one weight, which blocks cannot divide apart; "
+            "name a module of both",
+            "shard=4": "parallel.shard: must divide the number of ranks, got 4 for 2 ranks",
+            "offload": "parallel.offload: has no effect: the weights of ranks on CPUs lie in host memory already",
+            "scalar": "parallel: fsdp cannot divide this model: "
+            "fully_shard doesn't support scalar parameters. Change s to a 1D tensor with numel equal to 1.",
+        }

@@ -196,7 +196,9 @@ def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
     # Equal sums of equal updates leave equal weights; a step of the user's own may have forgotten to add.
     weights = [*model.parameters()]
     norms = torch.stack(torch._foreach_norm([ranks.local(p.detach()) for p in weights]))
-    num_shards = weights[0].device_mesh.size(-1) if is_divided(model) else 1  # replicas alone are equal
+    num_shards = (
+        cast(Any, weights[0]).device_mesh.size(-1) if is_divided(model) else 1
+    )  # replicas alone are equal
     gathered = ranks.gather((norms.cpu(), sums))
     whole: dict[str, _Sums] = {kind: {} for kind in sums}
     for rank, (their_norms, theirs) in enumerate(gathered):

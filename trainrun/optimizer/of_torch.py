@@ -148,7 +148,7 @@ def scaled_lr(
     return lr, f"{lr:g}"
 
 
-def _kernels(params: Params) -> dict[str, bool | None]:
+def _kernels(params: Params) -> dict[str, Any]:
     """Fused kernels where they can be used; foreach ones for weights that are divided: SGD's know none."""
     is_divided = any(hasattr(p, "device_mesh") for group in params for p in group["params"])
     return {"foreach": True} if is_divided else {"fused": _fused(params)}

@@ -45,7 +45,7 @@ class Runtime:
         return torch.get_num_threads()
 
     def prepare(self, model: nn.Module, batch_size: int, stays: bool = False) -> nn.Module:
-        """The model on its device, in the memory format that convolutions like; or, if it `stays`, as it is."""
+        """The model on its device, in the memory format that convolutions like; one that `stays`, as is."""
         model = model if stays else model.to(self.device)
         if self.sync_batch_norm and self._can_sync:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
