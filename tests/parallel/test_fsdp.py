@@ -11,6 +11,7 @@ import ranked
 import torch
 from ranked import KINDS, Came, Ranks
 
+TORTURE = pytest.mark.torture
 SHARDED = [kind for kind in KINDS if kind != "l-bfgs"]  # which is refused
 
 
@@ -58,7 +59,10 @@ def compare(kind: str, ranks: list[Came], single: Came) -> None:
 HARD = ("sam", "class weights", "parameters used by some", "clipping and a penalty", "adamw and an average")
 
 
-@pytest.mark.parametrize(("shard", "reduce"), [(None, "last"), (2, "every"), (2, "last")])
+@pytest.mark.parametrize(
+    ("shard", "reduce"),
+    [pytest.param(None, "last", marks=TORTURE), pytest.param(2, "every", marks=TORTURE), (2, "last")],
+)
 def test_four_ranks_and_replicas_train_as_one(
     in_ranks: Ranks, alone: dict[str, Came], tmp_path: Path, shard: int | None, reduce: str
 ) -> None:
@@ -67,7 +71,9 @@ def test_four_ranks_and_replicas_train_as_one(
         compare(kind, [each[kind] for each in ranks], alone[kind])
 
 
-@pytest.mark.parametrize(("size", "shard"), [(2, None), (4, 2), (4, None)])
+@pytest.mark.parametrize(
+    ("size", "shard"), [(2, None), pytest.param(4, 2, marks=TORTURE), pytest.param(4, None, marks=TORTURE)]
+)
 def test_every_optimizer_steps_on_shards_as_on_whole_weights(
     in_ranks: Ranks, size: int, shard: int | None
 ) -> None:
@@ -103,10 +109,11 @@ def test_a_run_is_divided_by_its_blocks_or_refused(in_ranks: Ranks, tmp_path: Pa
     for divided in in_ranks.values(2, ranked.divided_as):
         assert divided == {
             "blocks": ["0.weight: 4 of 8 rows", "1.weight: 2 of 3 rows", "clone equal"],
-            "tied": "parallel.blocks: a.weight and b.weight are one weight, which blocks cannot divide apart; "
-            "name a module of both",
+            "tied": "parallel.blocks: a.weight and b.weight are one weight, "
+            "which blocks cannot divide apart; name a module of both",
             "shard=4": "parallel.shard: must divide the number of ranks, got 4 for 2 ranks",
-            "offload": "parallel.offload: has no effect: the weights of ranks on CPUs lie in host memory already",
+            "offload": "parallel.offload: has no effect: "
+            "the weights of ranks on CPUs lie in host memory already",
             "scalar": "parallel: fsdp cannot divide this model: "
             "fully_shard doesn't support scalar parameters. Change s to a 1D tensor with numel equal to 1.",
         }
