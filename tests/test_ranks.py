@@ -42,6 +42,7 @@ def test_sums_are_over_all_ranks_and_in_every_type(met: list[dict[str, object]])
         assert rank["is channels last"]
         assert rank["numbers"] == [3.0, 0.2]
         assert rank["largest"] == [2.0, -1.0]
+        assert rank["peaks"] == {"rss_peak_bytes_of_ranks": 2.0}
         assert rank["total"] == {"host": 3.0, "device": torch.tensor(3.0)}
         assert rank["large"] == (3.0, 3.0)
 

@@ -36,6 +36,7 @@ def make(**changes: Any) -> Runtime:
     outside = {
         "sync_batch_norm": False,
         "profile": None,
+        "activation_checkpointing": None,
         "preemption_signal": None,
         "time_limit": None,
         "trust": [],
@@ -139,7 +140,7 @@ def test_a_forward_pass_is_seeded_by_seed_and_count_alone() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> None:
-    machine = Runtime(CPU, 1, False, "off", channels_last, False, None, None, None)
+    machine = Runtime(CPU, 1, False, "off", None, channels_last, False, None, None, None)
     convolution = machine.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
     assert convolution[0].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
     # A kernel of one channel or pixel is contiguous in both orders: its strides decide the result's.

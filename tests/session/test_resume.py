@@ -29,6 +29,7 @@ FREE = """
     logger.console._target_ logger.tensorboard._target_ logger.tensorboard.samples
     logger.tensorboard.histograms
     runtime.preemption_signal runtime.time_limit runtime.trust runtime.profile
+    runtime.activation_checkpointing
     parallel._target_ parallel.bucket_mb
 """
 TAKES_EFFECT = """

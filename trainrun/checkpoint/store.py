@@ -89,7 +89,8 @@ class Checkpoints:
     def prepare(self, state: TrainState) -> None:
         """Page in the memory of the first save beside the loop; call it when the optimizer has its state."""
         if not self._prepared and self._writes(state):
-            self._reserved = self._thread.submit(self._snapshot.take, self._parts(state))  # for its memory
+            # For its memory. What to copy is listed here: a forward pass has FSDP's weights gathered.
+            self._reserved = self._thread.submit(self._snapshot.take, self._stored(state))
         self._prepared = True
 
     def begin(self, state: TrainState) -> tuple[CheckpointSaved, ...]:
@@ -103,7 +104,7 @@ class Checkpoints:
         began = time.perf_counter()
         if self._reserved is not None:
             self._reserved.result()
-        parts, shards = self._snapshot.take(self._parts(state))
+        parts, shards = self._snapshot.take(self._stored(state))
         if record is None:
             assert shards is not None
             self._writing = self._thread.submit(gather.write_part, self.folder, shards)
@@ -119,11 +120,12 @@ class Checkpoints:
         """Whether this rank stores anything of a state."""
         return self.record is not None or any(map(is_sharded, state.model.parameters()))
 
-    def _parts(self, state: TrainState) -> tuple[dict[str, Any], Shards | None]:
+    def _stored(self, state: TrainState) -> tuple[dict[str, Any], Shards | None]:
         """A state without its divided tensors, on the first rank, and this rank's shards; None: has none."""
         divided: dict[str, Any] = {}
         parts = lifted(state.state_dict(), is_sharded, divided)
-        return parts if self.record is not None else {}, gather.shards_of(divided) if divided else None
+        shards = gather.shards_of(divided) if divided else None
+        return parts if self.record is not None else {}, shards
 
     def finished(self) -> tuple[CheckpointSaved, ...]:
         """The save that came to its end since the last call, if one did; never waits."""

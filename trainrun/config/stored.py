@@ -33,7 +33,7 @@ _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.model.torchvision.torchvision": {"preprocessing": None},
     "trainrun.model.timm.timm": {"preprocessing": None},
     "trainrun.loop.Loop": {"probes": []},
-    "trainrun.runtime.machine.runtime": {"profile": None},
+    "trainrun.runtime.machine.runtime": {"profile": None, "activation_checkpointing": None},
     "trainrun.sweep.Sweep": {"exclude": []},
 }
 _DDP = {"_target_": "trainrun.parallel.ddp.DDP", "bucket_mb": 25, "reduce_dtype": None}

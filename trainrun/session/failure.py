@@ -14,9 +14,11 @@ from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.data.workers import workers_error
 from trainrun.loop.loop import Loop
+from trainrun.model.blocks import blocks_of
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 from trainrun.run.record import write_status
+from trainrun.runtime.allocations import recorded_allocations, write_allocations
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.session.sinks import Sink
 from trainrun.vocabulary.errors import (
@@ -31,14 +33,16 @@ from trainrun.vocabulary.events import Failed
 @contextlib.contextmanager
 def reported(report: Callable[[BaseException], None], parts: Parts, run_dir: Path) -> Iterator[None]:
     """Within, an error is reported before it leaves; what torch has no type for becomes an error of ours."""
-    try:
-        yield
-    except BaseException as error:
-        failure = _as_trainrun_error(error, parts, run_dir)
-        report(failure)
-        if failure is not error:
-            raise failure from error
-        raise
+    weight_bytes = sum(parameter.nbytes for parameter in parts.state.model.parameters())
+    with recorded_allocations(parts.runtime.device, weight_bytes):
+        try:
+            yield
+        except BaseException as error:
+            failure = _as_trainrun_error(error, parts, run_dir)
+            report(failure)
+            if failure is not error:
+                raise failure from error
+            raise
 
 
 def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> BaseException:
@@ -93,23 +97,45 @@ def _exit_of(error: BaseException) -> tuple[int, str]:
 
 
 def _out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemoryError:
-    """The error with the command that goes on in smaller micro-batches, which train the same, if any are."""
-    caution = ""
+    """The error with commands that go on with less memory and train the same, if there are any."""
+    others: list[tuple[str, str]] = []
     if evaluating:
         size = parts.settings["data"].get("eval_batch_size")
         text = f"out of memory with data.eval_batch_size={size} while evaluating"
         words = [f"data.eval_batch_size={size // 2}"] if isinstance(size, int) and size > 1 else []
+        caution = ""
     else:
         text = f"out of memory with batch_size={parts.batch_spec.batch_size} while training"
-        words = _smaller_batches(parts)
+        words, others = _smaller_batches(parts), _less_held(parts)
         norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        if any(isinstance(module, norms) for module in parts.state.model.modules()):
-            caution = ", except for batch norm, which sees each piece alone"
-    if not words:
-        return OutOfMemoryError(f"{text}; take a smaller model, or precision=bf16")
-    line = shlex.join([*ranks.command(), "resume", str(run_dir), *words])
-    text += f"; trainrun find-batch looks for the largest that fits; the same in smaller pieces{caution}:"
-    return OutOfMemoryError(text, "", f"  {line}")
+        has_norm = any(isinstance(module, norms) for module in parts.state.model.modules())
+        caution = ", except for batch norm, which sees each piece alone" if has_norm else ""
+    answers = [(f"the same in smaller pieces{caution}", words)] if words else []
+    answers += [(what, [word]) for what, word in others]
+    file = run_dir / "failures" / (f"memory-{ranks.rank()}.pickle" if ranks.rank() else "memory.pickle")
+    is_written = write_allocations(parts.runtime.device, file)
+    lines = ["", f"what took the memory, for pytorch.org/memory_viz: {file}"] if is_written else []
+    if not answers:
+        return OutOfMemoryError(f"{text}; take a smaller model, or precision=bf16", *lines)
+    if words:
+        text += "; trainrun find-batch looks for the largest that fits"
+    for what, changes in answers:
+        line = shlex.join([*ranks.command(), "resume", str(run_dir), *changes])
+        lines += ["", f"{what}:", f"  {line}"]
+    return OutOfMemoryError(text, *lines)
+
+
+def _less_held(parts: Parts) -> list[tuple[str, str]]:
+    """Settings beside smaller batches that train the same with less memory, each with what it does."""
+    settings = []
+    if parts.runtime.activation_checkpointing is None:
+        with contextlib.suppress(ValueError):
+            blocks = len(blocks_of(parts.state.model, "auto"))
+            what = f"with activations of {blocks} blocks computed again, some third slower"
+            settings.append((what, "runtime.activation_checkpointing=auto"))
+    if ranks.size() > 1 and not parts.parallel.shards:
+        settings.append(("with the weights divided among the ranks", "parallel=fsdp"))
+    return settings
 
 
 def _smaller_batches(parts: Parts) -> list[str]:
