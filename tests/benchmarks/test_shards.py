@@ -14,5 +14,6 @@ pytestmark = pytest.mark.usefixtures("quick_disk")
 def test_peaks(tmp_path: Path) -> None:
     with serving() as in_ranks:
         peaks = shards.peaks(in_ranks, tmp_path, mib=192)
-    allowed = {name: 1.3 if name.startswith("one") else 1.5 for name in peaks}
+    # A little above the bars of the benchmark: a small state has the same fixed costs.
+    allowed = {name: 1.4 if name.startswith("one") else 1.65 for name in peaks}
     assert all(peaks[name] <= allowed[name] for name in peaks), peaks
