@@ -23,6 +23,7 @@ from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings
 from trainrun.assembly.initial import initialize, load_and_adapt
 from trainrun.assembly.optimizer import configured, lr_of, optimizer_over, weight_average_of
+from trainrun.assembly.placement import place, refuse_undividable
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.probes import probes_of
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
@@ -41,7 +42,6 @@ from trainrun.loop.profiler import Profiler, check_profile
 from trainrun.loop.step import Clip, Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import Distillation, as_loss
-from trainrun.model.activation_checkpointing import checkpoint_activations
 from trainrun.model.calling import call_by_signature
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
@@ -169,7 +169,8 @@ def build(
     param_configs = parameters.param_configs(model, settings["optimizer"].get("weight_decay"))
     initialized = initialize(make, model, param_configs, data, batch_spec)
     reinitialized, param_configs = load_and_adapt(make, parameters, model, weights, param_configs)
-    model = _placed(model, runtime, parallel, batch_spec)
+    precision: Precision = make("precision", {"device": runtime.device})
+    model = place(make, model, runtime, parallel, precision, batch_spec)
     data.to(runtime.device)
     loss.to(runtime.device)
     monitor = monitor_of(settings, data.info, task)
@@ -177,8 +178,8 @@ def build(
     rates, lr_arithmetic = own[1:] if own else _rates(make, pace, monitor)
     groups = parameters.groups(model, param_configs, rates.lr)
     optimizer = own[0] if own else optimizer_over(make, model, groups, rates.lr)
+    refuse_undividable(optimizer, parallel)
     weight_average = _averager(make, regularizers, optimizer, model, parallel)
-    precision: Precision = make("precision", {"device": runtime.device})
     total = pace.total_steps or FAR
     state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
     if stored is None:  # a run that exists goes on as it began
@@ -360,15 +361,6 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError.of("model", "has no parameter that can be trained")
     return model
-
-
-def _placed(model: nn.Module, runtime: Runtime, parallel: Parallel, batch_spec: BatchSpec) -> nn.Module:
-    """The model where it trains, with the first rank's weights."""
-    model = runtime.prepare(model, batch_spec.batch_size)
-    if runtime.activation_checkpointing is not None:  # below what `parallel` puts around blocks
-        checkpoint_activations(model, runtime.activation_checkpointing)
-    ranks.broadcast([*model.parameters(), *model.buffers()])
-    return parallel.place(model, runtime.device)
 
 
 def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from trainrun.loop.evaluate import (
     evaluate,
     evaluation_mode,
     own_metrics,
+    without_gradients,
 )
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.probes import ProbeError, run_probes
@@ -50,7 +51,7 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
     try:
         _try_once(parts, squashes)
     except ConfigError:
-        if not parts.runtime.channels_last:
+        if not parts.runtime.channels_last or parts.parallel.shards:
             raise
         average = state.weight_average.model if state.weight_average else None
         for parameter in (*state.model.parameters(), *(average.parameters() if average else ())):
@@ -172,7 +173,7 @@ def _try_on_split(parts: Parts, split: str, monitor: Monitor | None) -> None:
 def _try(parts: Parts, batches: Iterable[Batch], monitor: Monitor | None) -> None:
     """Raises MetricError, also where the monitor is not among the curves."""
     task, state = parts.task, parts.state
-    with torch.inference_mode():
+    with without_gradients(state.model):
         sums, collected = collect(state.model, task, batches, state.precision)
     if task.own_metrics:
         curves = own_metrics(task, collected, task.metric_modes)

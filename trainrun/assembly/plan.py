@@ -266,7 +266,11 @@ def _compute(parts: Parts) -> str:
     if batch_spec.num_ranks == 1:
         return f"{runtime.device}, {precision}, {threads}{loading}"
     where = f"{batch_spec.num_ranks} ranks on {runtime.device.type}, each with {threads}"
-    return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}"
+    divided = ""
+    if parts.parallel.shards:
+        count = costs.num_shards(state.model)
+        divided = f", fsdp: weights divided by {count}, {batch_spec.num_ranks // count} times"
+    return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}{divided.removesuffix(', 1 times')}"
 
 
 def _stops(stopper: Stopper | None) -> list[tuple[str, str]]:

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from trainrun.ranks.buckets import copy_back, in_buckets
 from trainrun.ranks.heartbeat import Heartbeat, guard_nccl
 from trainrun.ranks.launcher import RankInfo as RankInfo
 from trainrun.ranks.launcher import command as command
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)  # for a rank that does not come, until `runtime.timeout` is read
 LINGER = timedelta(seconds=5)  # so that the launcher does not end the first rank while it writes why
-BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
+LETTER_BYTES = 1 << 10
 
 
 _place = RankInfo()
@@ -196,12 +197,15 @@ def progressed() -> None:
         _heartbeat.progress += 1
 
 
-def start_sum(tensors: Sequence[Tensor]) -> Callable[[], None]:
-    """Begin to sum contiguous tensors over the ranks, in place; what is returned waits for the sums."""
+def start_sum(tensors: Sequence[Tensor], group: Any = None) -> Callable[[], None]:
+    """Begin to sum contiguous tensors over the ranks, in place; what is returned waits for the sums.
+
+    `group`: torch's, of some of the ranks.
+    """
     import torch
 
     with _meeting():
-        works = [torch.distributed.all_reduce(tensor, async_op=True) for tensor in tensors]
+        works = [torch.distributed.all_reduce(tensor, group=group, async_op=True) for tensor in tensors]
 
     def wait() -> None:
         with _meeting():
@@ -211,16 +215,51 @@ def start_sum(tensors: Sequence[Tensor]) -> Callable[[], None]:
     return wait
 
 
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a tensor that is divided (a DTensor), in place; any other as it is."""
+    part: Tensor = getattr(tensor, "_local_tensor", tensor)
+    return part
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is divided, gathered; all ranks call it at once. Any other as it is."""
+    gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return gathered
+
+
+def part(tensor: Tensor, like: Any) -> Tensor:
+    """This rank's part of a whole tensor that is to be divided as `like` is; all of it where that is not."""
+    if not hasattr(like, "placements"):
+        return tensor
+    from torch.distributed.tensor import DTensor, Replicate
+
+    everywhere = [Replicate()] * like.device_mesh.ndim
+    same = DTensor.from_local(tensor, like.device_mesh, everywhere, run_check=False)
+    return local(same.redistribute(placements=like.placements))
+
+
+@contextmanager
+def noticing_failures() -> Iterator[None]:
+    """Raises RankFailedError where torch's own engines, within, cannot meet the other ranks."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "gloo" not in str(error) and "NCCL" not in str(error):
+            raise
+        with _meeting():
+            raise
+
+
 def add(tensors: Sequence[Tensor]) -> None:
     """Sum each tensor over the ranks, in place; shapes and types are the same on all."""
     if _place.size == 1:
         return
     import torch
 
-    flats = [(bucket, torch.cat([t.reshape(-1) for t in bucket])) for bucket in _buckets(tensors)]
+    flats = [(bucket, torch.cat([t.reshape(-1) for t in bucket])) for bucket in in_buckets(tensors)]
     start_sum([flat for _, flat in flats])()
     for bucket, flat in flats:
-        _copy_back(bucket, flat)
+        copy_back(bucket, flat)
 
 
 def broadcast(tensors: Sequence[Tensor]) -> None:
@@ -229,11 +268,11 @@ def broadcast(tensors: Sequence[Tensor]) -> None:
         return
     import torch
 
-    for bucket in _buckets([tensor.detach() for tensor in tensors]):
+    for bucket in in_buckets([tensor.detach() for tensor in tensors]):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
         with _meeting():
             torch.distributed.broadcast(flat.view(torch.uint8), 0)
-        _copy_back(bucket, flat)
+        copy_back(bucket, flat)
 
 
 def add_numbers(numbers: Sequence[float]) -> list[float]:
@@ -316,6 +355,25 @@ def gather(value: T) -> list[T]:
     return [broadcast_object(value, source) for source in range(_place.size)]
 
 
+def post(to: int, text: str) -> None:
+    """Send another rank a text, which it must `collect`; also in a thread beside the loop."""
+    import torch
+
+    letter = torch.frombuffer(bytearray(text.encode().ljust(LETTER_BYTES)), dtype=torch.uint8)
+    with _meeting(of_all=False):
+        torch.distributed.send(letter, to)
+
+
+def collect(source: int) -> str:
+    """Wait for the next text of another rank. Raises RankFailedError where it died, or sends none in time."""
+    import torch
+
+    letter = torch.zeros(LETTER_BYTES, dtype=torch.uint8)
+    with _meeting(of_all=False):
+        torch.distributed.recv(letter, source)
+    return bytes(letter.tolist()).decode().strip()
+
+
 def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
     return _start_on_hosts(numbers, operation)() if _place.size > 1 else list(numbers)
 
@@ -361,33 +419,10 @@ def broadcast_object(value: T, source: int = 0) -> T:
     return sent
 
 
-def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Tensors of one type and device together, up to BUCKET_BYTES."""
-    buckets: list[list[Tensor]] = []
-    kinds = groupby(sorted(tensors, key=lambda t: str((t.dtype, t.device))), lambda t: (t.dtype, t.device))
-    for _, same in kinds:
-        room = 0
-        for tensor in same:
-            if room < tensor.nbytes:
-                buckets.append([])
-                room = BUCKET_BYTES
-            buckets[-1].append(tensor)
-            room -= tensor.nbytes
-    return buckets
-
-
-def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
-    import torch
-
-    pieces = zip(flat.split([tensor.numel() for tensor in bucket]), bucket, strict=True)
-    with torch.no_grad():
-        torch._foreach_copy_(bucket, [piece.view(tensor.shape) for piece, tensor in pieces])
-
-
 @contextmanager
-def _meeting() -> Iterator[None]:
+def _meeting(of_all: bool = True) -> Iterator[None]:
     """Raises RankFailedError where the ranks cannot meet, with what is known of the rank at fault."""
-    if _heartbeat is not None:
+    if _heartbeat is not None and of_all:  # counted, so that who stays behind is known
         _heartbeat.meetings += 1
     try:
         yield

@@ -44,16 +44,16 @@ class Runtime:
         """CPU threads in use."""
         return torch.get_num_threads()
 
-    def prepare(self, model: nn.Module, batch_size: int) -> nn.Module:
-        """The model on its device, in the memory format that convolutions like."""
-        model = model.to(self.device)
+    def prepare(self, model: nn.Module, batch_size: int, stays: bool = False) -> nn.Module:
+        """The model on its device, in the memory format that convolutions like; one that `stays`, as is."""
+        model = model if stays else model.to(self.device)
         if self.sync_batch_norm and self._can_sync:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if self.threads is None and self.device.type == "cpu":
             products = (p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
             if all(products):  # every layer is a small one: a second thread would cost more than it saves
                 torch.set_num_threads(1)
-        for parameter in model.parameters() if self.channels_last else ():
+        for parameter in model.parameters() if self.channels_last and not stays else ():
             if parameter.ndim == 4:  # `contiguous` would leave kernels of one channel or pixel as they are
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
         return model

@@ -15,6 +15,7 @@ from trainrun.assembly.build import Parts
 from trainrun.assembly.compiled import compiled
 from trainrun.assembly.costs import memory_at_end
 from trainrun.assembly.schedule import Rates
+from trainrun.checkpoint.fetch import assist
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
 from trainrun.config.compose.composer import Composition, to_yaml
@@ -80,6 +81,7 @@ class Result:
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
+    parts.parallel.require_ranks()
     requested_dir = composition.settings["run_dir"]
     if requested_dir and not run_dir and ranks.is_main_process() and _is_run(requested_dir):
         claim(requested_dir)  # raises, before compiling takes its time
@@ -108,6 +110,7 @@ def continue_run(parts: Parts, run_dir: Path, storable: Mapping[str, Any], optio
     What `options` change becomes the run's once this process holds the folder's lock.
     """
     parts.runtime.require_sync()
+    parts.parallel.require_ranks()
     parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
         return _assist(parts, options)
@@ -156,7 +159,7 @@ def _run(
 
 def _assist(parts: Parts, options: RunOptions) -> Result:
     """Run any other rank: compute, and leave folder, records and loggers to the main process."""
-    run_dir = Path(ranks.broadcast_object(""))
+    run_dir = Path(assist())
     with _loop_of(parts, run_dir, "", None) as (loop, signals):
         restore(parts, None, options)
         signals.install()
