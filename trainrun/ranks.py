@@ -200,41 +200,6 @@ def start_sum(tensors: Sequence[Tensor], group: Any = None) -> Callable[[], None
     return wait
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a tensor that is divided (a DTensor), in place; any other as it is."""
-    part: Tensor = getattr(tensor, "_local_tensor", tensor)
-    return part
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor that is divided, gathered; all ranks call it at once. Any other as it is."""
-    gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return gathered
-
-
-def part(tensor: Tensor, like: Any) -> Tensor:
-    """This rank's part of a whole tensor that is to be divided as `like` is; all of it where that is not."""
-    if not hasattr(like, "placements"):
-        return tensor
-    from torch.distributed.tensor import DTensor, Replicate
-
-    everywhere = [Replicate()] * like.device_mesh.ndim
-    same = DTensor.from_local(tensor, like.device_mesh, everywhere, run_check=False)
-    return local(same.redistribute(placements=like.placements))
-
-
-@contextmanager
-def noticing_failures() -> Iterator[None]:
-    """Raises RankFailedError where torch's own engines, within, cannot meet the other ranks."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "gloo" not in str(error) and "NCCL" not in str(error):
-            raise
-        with _meeting():
-            raise
-
-
 def add(tensors: Sequence[Tensor]) -> None:
     """Sum each tensor over the ranks, in place; shapes and types are the same on all."""
     if _place.size == 1:

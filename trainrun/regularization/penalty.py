@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun import ranks
 from trainrun.regularization.kinds import Penalty
+from trainrun.runtime import divided
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, NonNegative
 
@@ -60,7 +60,7 @@ def _as_divided(weight: Any) -> Tensor:
 def near_zero(model: nn.Module) -> float:
     """The share of penalised weights that are smaller than 1e-3."""
     weights = [w.detach() for w in decayed(model)] or [torch.ones(1)]
-    small = ranks.whole(torch.stack([(w.abs() < _NEAR_ZERO).sum() for w in weights]).sum())
+    small = divided.whole(torch.stack([(w.abs() < _NEAR_ZERO).sum() for w in weights]).sum())
     return float(small) / sum(w.numel() for w in weights)
 
 
