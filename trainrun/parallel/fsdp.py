@@ -47,8 +47,7 @@ class FSDP:
     def require_ranks(self) -> None:
         """Raises ConfigError where training would divide nothing."""
         if not self.shards:
-            text = "fsdp divides a model among processes and here is one; start several with "
-            text += "torchrun --nproc-per-node 2 -m trainrun ... parallel=fsdp"
+            text = "fsdp needs several processes: torchrun --nproc-per-node 2 -m trainrun ... parallel=fsdp"
             raise ConfigError.of("parallel", text, "parallel=ddp")
 
     def place(
