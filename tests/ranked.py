@@ -57,6 +57,7 @@ from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
 from trainrun.regularization.schedule_free import ScheduleFreeAverage
 from trainrun.regularization.swa import SWA
+from trainrun.runtime import divided
 from trainrun.runtime.machine import Runtime
 from trainrun.runtime.usage import largest_peaks
 from trainrun.scheduler import Plateau, plateau
@@ -247,7 +248,7 @@ def train_sharded(
     for kind in kinds:
         KINDS["sharded"] = KINDS[kind] | {"parallel": lambda: fsdp(shard, reduce)}
         result = train("sharded", folder / kind, ranks_then)
-        weights = {name: ranks.whole(value) for name, value in result.weights.items()}
+        weights = {name: divided.whole(value) for name, value in result.weights.items()}
         came[kind] = replace(result, weights=weights)
     return came
 
@@ -287,12 +288,12 @@ def optimize(kinds: Sequence[str], shard: int | None) -> dict[str, list[Tensor]]
             inputs = torch.randn(12, 1, 5, 5, generator=torch.Generator().manual_seed(step))
             (model(inputs[ranks.rank() :: ranks.size()]).square().sum() / 12).backward()
             optimizer.step()
-        weights[kind] = [ranks.whole(p.detach()) for p in model.parameters()]
+        weights[kind] = [divided.whole(p.detach()) for p in model.parameters()]
         if isinstance(optimizer, newer.ScheduleFreeAdamW):
             average = ScheduleFreeAverage(optimizer)
             average.start(model, engine.clone)
             average.update(model)
-            weights[kind] += [ranks.whole(p.detach()) for p in average.started_copy.parameters()]
+            weights[kind] += [divided.whole(p.detach()) for p in average.started_copy.parameters()]
     return weights
 
 
@@ -309,12 +310,12 @@ def divided_as() -> dict[str, Any]:
     engine = fsdp()
     model = engine.place(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)), CPU, None, ["0"])
     parts = [
-        f"{n}: {len(ranks.local(p))} of {len(p)} rows" for n, p in model.named_parameters() if p.ndim > 1
+        f"{n}: {len(divided.local(p))} of {len(p)} rows" for n, p in model.named_parameters() if p.ndim > 1
     ]
     same = zip(engine.clone(model).parameters(), model.parameters(), strict=True)
     if ranks.rank():  # which has one row of the three
         parts[1] = parts[1].replace("1 of", "2 of")
-    if all(torch.equal(ranks.whole(ours), ranks.whole(theirs)) for ours, theirs in same):
+    if all(torch.equal(divided.whole(ours), divided.whole(theirs)) for ours, theirs in same):
         parts.append("clone equal")
     tied = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
     tied["b"].weight = tied["a"].weight
@@ -336,13 +337,13 @@ def muon_beside_whole() -> list[tuple[Tensor, Tensor]]:
         nn.Sequential(nn.Conv2d(1, 5, 3), nn.Flatten(), nn.Linear(45, 7)), CPU, None, []
     )
     model(torch.randn(12, 1, 5, 5)).square().sum().backward()
-    plain = [nn.Parameter(ranks.whole(p.detach()).clone()) for p in model.parameters() if p.ndim > 1]
-    divided = [p for p in model.parameters() if p.ndim > 1]
-    for weight, shards in zip(plain, divided, strict=True):
-        weight.grad = ranks.whole(shards.grad)
-    for weights in (plain, divided):
+    plain = [nn.Parameter(divided.whole(p.detach()).clone()) for p in model.parameters() if p.ndim > 1]
+    shards = [p for p in model.parameters() if p.ndim > 1]
+    for weight, shard in zip(plain, shards, strict=True):
+        weight.grad = divided.whole(shard.grad)
+    for weights in (plain, shards):
         newer.Muon([{"params": weights}], 0.01, 0.9, 5, 0.01).step()
-    return [(ranks.whole(p.detach()), weight.detach()) for p, weight in zip(divided, plain, strict=True)]
+    return [(divided.whole(p.detach()), weight.detach()) for p, weight in zip(shards, plain, strict=True)]
 
 
 class Weighted(ToyTask):
@@ -613,7 +614,7 @@ def roll_back(
     toy = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate)
     done = (toy.but(parallel=fsdp) if is_sharded else toy).train()
     rollbacks = [(event.step, event.to, event.lr_factor) for event in done.of(RolledBack)]
-    weights = {name: ranks.whole(value) for name, value in done.weights.items()}
+    weights = {name: divided.whole(value) for name, value in done.weights.items()}
     return rollbacks, weights, done.state.step
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from trainrun.assembly.activations import Activations
 from trainrun.assembly.factory import Settings, option_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.optimizer.memory import state_bytes
+from trainrun.runtime import divided
 from trainrun.runtime.usage import peak_bytes
 
 _SHOWN = 4  # names in a line
@@ -23,7 +23,7 @@ def memory(settings: Settings, state: TrainState, activations: Activations | Non
     shares = ", ".join(f"{megabytes(size)} of {what}" for what, size in sizes.items())
     more = f" and what {name} keeps" if state_bytes(state.optimizer) is None else ""
     above = "activations and the batch come on top"
-    if num_shards(state.model) > 1:
+    if divided.num_shards(state.model) > 1:
         above = f"of each rank; a gathered block, {above}"
     if activations is not None:
         count, plain = activations.num_blocks, megabytes(activations.plain)
@@ -45,19 +45,13 @@ def _sizes(settings: Settings, state: TrainState, activations: Activations | Non
     """The bytes that are known before training, by what holds them."""
     trained = sum(p.nbytes for p in state.model.parameters() if p.requires_grad)
     sizes = {"weights": _size(state.model), "gradients": trained}
-    shards = num_shards(state.model)
+    shards = divided.num_shards(state.model)
     if optimizer_bytes := state_bytes(state.optimizer):
         sizes[option_of(settings["optimizer"])] = optimizer_bytes
     if state.weight_average is not None:
         sizes[state.weight_average.name] = _averaged(state)
     sizes = {name: size // shards for name, size in sizes.items()}
     return sizes | ({"activations": activations.checkpointed} if activations else {})
-
-
-def num_shards(model: nn.Module) -> int:
-    """By how many ranks the weights are divided."""
-    weights: list[Any] = [p for p in model.parameters() if hasattr(p, "device_mesh")]
-    return int(weights[0].device_mesh.size(-1)) if weights else 1
 
 
 def checkpoints(settings: Settings, state: TrainState) -> str:

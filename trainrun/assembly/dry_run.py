@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from trainrun import ranks
+from trainrun.assembly.placement import refuse_undividable
 from trainrun.augment.pictures import unaugmented
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import describe_error, describe_value
@@ -43,6 +44,8 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
     Returns lines for the plan.
     """
     state, lines = parts.state, list[tuple[str, str]]()
+    if parts.parallel.shards:
+        refuse_undividable(state.optimizer)
     with torch.no_grad():
         for regularizer in parts.regularizers.values():
             if isinstance(regularizer, Penalty):

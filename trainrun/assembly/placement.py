@@ -36,13 +36,13 @@ def place(
     return parallel.place(model, runtime.device, precision.dtype, blocks)
 
 
-def refuse_undividable(optimizer: Any, parallel: Parallel) -> None:
+def refuse_undividable(optimizer: Any) -> None:
     """Raises ConfigError for an optimizer whose step needs whole weights."""
     reasons = {
         torch.optim.Adafactor: "means of rows and columns",
         torch.optim.LBFGS: "one vector of all weights",
     }
-    for part in getattr(optimizer, "parts", [optimizer]) if parallel.shards else ():
+    for part in getattr(optimizer, "parts", [optimizer]):
         for kind, reason in reasons.items():
             if isinstance(part, kind):
                 text = f"{kind.__name__} needs {reason}, which parallel=fsdp divides among the ranks"

@@ -22,6 +22,7 @@ from trainrun.precision import bf16_units, why_auto
 from trainrun.protocols import DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.kinds import Stopper
+from trainrun.runtime.divided import num_shards
 from trainrun.scheduler import Restarting
 from trainrun.scheduler.configured import Configured
 from trainrun.terminal.braille import curve
@@ -268,7 +269,7 @@ def _compute(parts: Parts) -> str:
     where = f"{batch_spec.num_ranks} ranks on {runtime.device.type}, each with {threads}"
     divided = ""
     if parts.parallel.shards:
-        count = costs.num_shards(state.model)
+        count = num_shards(state.model)
         divided = f", fsdp: weights divided by {count}, {batch_spec.num_ranks // count} times"
     return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}{divided.removesuffix(', 1 times')}"
 

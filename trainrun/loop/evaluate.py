@@ -15,6 +15,7 @@ from trainrun import ranks
 from trainrun.data.samples import describe_error
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Shard, TaskProtocol
+from trainrun.runtime import divided
 from trainrun.runtime.compiler import uncompiled
 from trainrun.runtime.machine import is_out_of_memory, seed_forward, seeded
 from trainrun.task.metrics import mean_loss
@@ -194,11 +195,8 @@ def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
     if ranks.size() == 1:
         return sums
     # Equal sums of equal updates leave equal weights; a step of the user's own may have forgotten to add.
-    weights = [*model.parameters()]
-    norms = torch.stack(torch._foreach_norm([ranks.local(p.detach()) for p in weights]))
-    num_shards = (
-        cast(Any, weights[0]).device_mesh.size(-1) if is_divided(model) else 1
-    )  # replicas alone are equal
+    norms = torch.stack(torch._foreach_norm([divided.local(p.detach()) for p in model.parameters()]))
+    num_shards = divided.num_shards(model)  # replicas alone are equal
     gathered = ranks.gather((norms.cpu(), sums))
     whole: dict[str, _Sums] = {kind: {} for kind in sums}
     for rank, (their_norms, theirs) in enumerate(gathered):

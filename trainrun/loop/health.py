@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Step, StepResult, Window
+from trainrun.runtime import divided
 from trainrun.runtime.compiler import is_compiled
 
 _ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of all inputs
@@ -58,9 +59,9 @@ class _Ratios:
         if self._depth:
             return
         for group, before in zip(optimizer.param_groups, self._before, strict=True):
-            size = ranks.whole(torch.nn.utils.get_total_norm(before))
+            size = divided.whole(torch.nn.utils.get_total_norm(before))
             torch._foreach_sub_(before, group["params"])
-            self.by_group[group["name"]] = ranks.whole(torch.nn.utils.get_total_norm(before)) / size
+            self.by_group[group["name"]] = divided.whole(torch.nn.utils.get_total_norm(before)) / size
         self._before = []
 
 

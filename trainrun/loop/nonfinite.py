@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainrun import ranks
 from trainrun.protocols import Batch, NonFiniteReport, Outcome, Window
+from trainrun.runtime import divided
 from trainrun.runtime.compiler import uncompiled
 
 
@@ -85,7 +86,7 @@ def _outputs(model: nn.Module, batch: Batch, forward: Callable[[Batch], Outcome]
 
 
 def _is_bad(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and not bool(torch.isfinite(ranks.local(tensor)).all())
+    return tensor.is_floating_point() and not bool(torch.isfinite(divided.local(tensor)).all())
 
 
 def _rows(tensor: Tensor, batch: Batch) -> list[int]:
@@ -99,7 +100,7 @@ def _rows(tensor: Tensor, batch: Batch) -> list[int]:
 def _plain(value: Any) -> Any:
     """Copies on the host, in containers that can be stored; of anything else its text."""
     if isinstance(value, Tensor):
-        return ranks.whole(value.detach()).cpu().clone()
+        return divided.whole(value.detach()).cpu().clone()
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -11,10 +11,7 @@ _ROWS = 2  # batch norm takes no fewer
 
 
 def stand_in(batch: Batch) -> Batch:
-    """An empty batch with inputs of ones, which an attention mask takes too, and targets of zeros.
-
-    It stays without samples: nothing of it counts.
-    """
+    """An empty batch, which counts nothing, with inputs of ones (as masks are) and targets of zeros."""
     inputs = map_tensors(batch.inputs, lambda tensor: tensor.new_ones((_ROWS, *tensor.shape[1:])))
     rest = (batch.targets, batch.unsmoothed, batch.weights)
     targets, unsmoothed, weights = map_tensors(

@@ -28,6 +28,7 @@ from trainrun.loop.stand_in import stand_in
 from trainrun.optimizer import needs_closure
 from trainrun.protocols import Batch, DataInfo, Outcome, Parallel, StepResult, TaskProtocol, Window
 from trainrun.regularization.kinds import BatchChange, Penalty
+from trainrun.runtime import divided
 from trainrun.runtime.machine import seed_forward, syncs_batch_norm
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Positive, Rate
@@ -58,20 +59,20 @@ class Clip:
         if self.value is not None:
             torch._foreach_clamp_min_(gradients, -self.value)
             torch._foreach_clamp_max_(gradients, self.value)
-            return ranks.whole(torch.nn.utils.get_total_norm(gradients))
+            return divided.whole(torch.nn.utils.get_total_norm(gradients))
         if self.agc is not None:
             for gradient, weight in zip(gradients, weights, strict=True):
                 limit = self.agc * _unit_norms(weight).clamp_(min=1e-3)
-                ranks.local(gradient).mul_((limit / _unit_norms(gradient).clamp_(min=1e-6)).clamp_(max=1))
-            return ranks.whole(torch.nn.utils.get_total_norm(gradients))
+                divided.local(gradient).mul_((limit / _unit_norms(gradient).clamp_(min=1e-6)).clamp_(max=1))
+            return divided.whole(torch.nn.utils.get_total_norm(gradients))
         return norm
 
 
 def _unit_norms(tensor: Tensor) -> Tensor:
     """(units, 1, ...): of each row of a matrix or kernel; of a vector the one of the whole."""
     if tensor.ndim < 2:
-        return ranks.whole(torch.linalg.vector_norm(tensor.detach(), keepdim=True))
-    rows = ranks.local(tensor.detach())  # of shards, too: they are divided by rows
+        return divided.whole(torch.linalg.vector_norm(tensor.detach(), keepdim=True))
+    rows = divided.local(tensor.detach())  # of shards, too: they are divided by rows
     norms: Tensor = torch.linalg.vector_norm(rows, dim=tuple(range(1, tensor.ndim)), keepdim=True)
     return norms
 
@@ -232,7 +233,7 @@ class WindowGradients:
         loss, parts = self._over_ranks(loss, {"terms": total(terms), "sums": total(sums)})
         penalties: dict[str, Tensor] = {}
         for name, penalty in self.step.penalties.items():
-            value = ranks.whole(penalty.penalty(state.model))
+            value = divided.whole(penalty.penalty(state.model))
             state.precision.backward(value)
             penalties[name] = value.detach()
             loss = loss + penalties[name]
@@ -329,14 +330,14 @@ def _multi_pass_update(state: TrainState, passes: WindowGradients) -> StepResult
     with suppress(_NotFiniteError):
         state.optimizer.step(evaluate_window)  # type: ignore[arg-type]
     last = results[-1]
-    is_finite = all(bool(torch.isfinite(ranks.local(p)).all()) for p in passes.parameters)
+    is_finite = all(bool(torch.isfinite(divided.local(p)).all()) for p in passes.parameters)
     if passes.step.parallel.shards:  # each rank has seen its own shards
         is_finite = not any(ranks.largest([not is_finite]))
     if last.applied and is_finite:
         _restore_buffers(state.model, statistics)
         return results[0]
     with torch.no_grad():
-        torch._foreach_copy_([*map(ranks.local, passes.parameters)], [*map(ranks.local, weights)])
+        torch._foreach_copy_([*map(divided.local, passes.parameters)], [*map(divided.local, weights)])
     state.optimizer.load_state_dict(memory)
     _restore_buffers(state.model, before)
     return replace(last, norm=math.nan if last.applied else last.norm, applied=False)

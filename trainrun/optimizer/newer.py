@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun import ranks
 from trainrun.optimizer.of_torch import Params, adamw
 from trainrun.optimizer.sam import CompositeOptimizer
+from trainrun.runtime import divided
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Betas, Count, NonNegative, Positive, Rate
 
@@ -145,11 +145,11 @@ class Muon(_ByGroup):
         for weight in weights:
             mean = self._memory(weight, "momentum_buffer")
             mean.lerp_(weight.grad, 1 - momentum)
-            ahead = ranks.whole(weight.grad.lerp(mean, momentum))  # each rank sees the matrix that one would
+            ahead = divided.whole(weight.grad.lerp(mean, momentum))  # each rank has all of it
             matrix = ahead.flatten(1)
-            update = ranks.part(orthogonalized(matrix, group["ns_steps"]).view(weight.shape), weight)
+            update = divided.part(orthogonalized(matrix, group["ns_steps"]).view(weight.shape), weight)
             weight.mul_(1 - lr * group["weight_decay"])
-            ranks.local(weight).add_(update, alpha=-0.2 * lr * max(matrix.shape) ** 0.5)
+            divided.local(weight).add_(update, alpha=-0.2 * lr * max(matrix.shape) ** 0.5)
 
 
 def orthogonalized(matrix: Tensor, steps: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import optimizer
 
-from trainrun import ranks
+from trainrun.runtime import divided
 
 _GLOBAL_HOOKS = (optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks)
 _plain_step: Callable[..., Any] = inspect.unwrap(torch.optim.Adam.step)  # below hooks and gradient mode
@@ -68,7 +68,7 @@ class _Prepared(torch.optim.Adam):
             if (
                 lists.weights[0] is not group["params"][0]
             ):  # shards: torch would unwrap every list in each step
-                of_group = [*map(ranks.local, of_group)]
+                of_group = [*map(divided.local, of_group)]
             tensors = (lists.weights, of_group, *lists.averages, lists.steps)
             update(*tensors, beta1=beta1, beta2=beta2, **settings)
         return None
@@ -86,9 +86,9 @@ class _Prepared(torch.optim.Adam):
             for memory, step in zip(memories, steps, strict=True):
                 memory["step"] = step
             averages = [
-                [ranks.local(memory[name]) for memory in memories if name in memory] for name in _AVERAGES
+                [divided.local(memory[name]) for memory in memories if name in memory] for name in _AVERAGES
             ]
-            lists.append(_Lists(averages, [*map(ranks.local, group["params"])], counters, steps))
+            lists.append(_Lists(averages, [*map(divided.local, group["params"])], counters, steps))
         return lists
 
 

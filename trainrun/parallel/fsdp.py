@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainrun import ranks
+from trainrun.runtime import divided
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count
 
@@ -46,8 +47,7 @@ class FSDP:
     def require_ranks(self) -> None:
         """Raises ConfigError where training would divide nothing."""
         if not self.shards:
-            text = "fsdp divides a model among processes and here is one; start several with "
-            text += "torchrun --nproc-per-node 2 -m trainrun ... parallel=fsdp"
+            text = "fsdp needs several processes: torchrun --nproc-per-node 2 -m trainrun ... parallel=fsdp"
             raise ConfigError.of("parallel", text, "parallel=ddp")
 
     def place(
@@ -92,7 +92,7 @@ class FSDP:
         with torch.no_grad():
             for name, value in chain(model.named_parameters(), model.named_buffers()):
                 ours = twin.get_parameter(name) if isinstance(value, nn.Parameter) else twin.get_buffer(name)
-                ranks.local(ours).copy_(ranks.local(value))
+                divided.local(ours).copy_(divided.local(value))
         return twin.train(model.training)
 
     @contextmanager
@@ -104,8 +104,12 @@ class FSDP:
             self._used.is_counting = not is_empty
         if self.shards and self.reduce == "last":
             model.set_requires_gradient_sync(is_last)
-        with ranks.noticing_failures():
+        try:
             yield
+        except RuntimeError as error:
+            if "gloo" in str(error) or "NCCL" in str(error):
+                ranks.add_numbers([])  # raises an error that says which rank failed
+            raise
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], numbers: Sequence[Tensor]) -> list[Tensor]:
         """End a window, whose gradients are summed already: sum every number, in float32.
@@ -125,7 +129,7 @@ class FSDP:
 
     def norm(self, gradients: list[Tensor]) -> Tensor:
         """The L2 norm of the whole gradient: each rank's shards, joined."""
-        parts = [ranks.local(gradient) for gradient in gradients]
+        parts = [divided.local(gradient) for gradient in gradients]
         square: Tensor = torch.stack(torch._foreach_norm(parts)).float().square().sum()
         if self.shards:
             ranks.start_sum([square], self._group)()

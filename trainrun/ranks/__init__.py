@@ -18,9 +18,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trainrun.ranks.asked import agree as agree
+from trainrun.ranks.asked import agreed_to_stop as agreed_to_stop
+from trainrun.ranks.asked import ask as ask
+from trainrun.ranks.asked import asked as asked
+from trainrun.ranks.asked import forget_asked as forget_asked
+from trainrun.ranks.asked import num_meetings as num_meetings
+from trainrun.ranks.asked import take_agreed_save as take_agreed_save
 from trainrun.ranks.buckets import copy_back, in_buckets
 from trainrun.ranks.heartbeat import Heartbeat, guard_nccl
 from trainrun.ranks.launcher import RankInfo as RankInfo
@@ -45,9 +51,6 @@ _heartbeat: Heartbeat | None = None
 _timeout = TIMEOUT
 _turns = 0  # in which the first process went ahead
 _dead: set[int] = set()  # and those that did not come
-_asked = [0.0, 0.0]  # of this rank: to stop, to save
-_agreed = [False, False]  # the same of any rank, as of the last meeting
-_meetings = 0
 
 
 def rank() -> int:
@@ -215,41 +218,6 @@ def start_sum(tensors: Sequence[Tensor], group: Any = None) -> Callable[[], None
     return wait
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a tensor that is divided (a DTensor), in place; any other as it is."""
-    part: Tensor = getattr(tensor, "_local_tensor", tensor)
-    return part
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor that is divided, gathered; all ranks call it at once. Any other as it is."""
-    gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return gathered
-
-
-def part(tensor: Tensor, like: Any) -> Tensor:
-    """This rank's part of a whole tensor that is to be divided as `like` is; all of it where that is not."""
-    if not hasattr(like, "placements"):
-        return tensor
-    from torch.distributed.tensor import DTensor, Replicate
-
-    everywhere = [Replicate()] * like.device_mesh.ndim
-    same = DTensor.from_local(tensor, like.device_mesh, everywhere, run_check=False)
-    return local(same.redistribute(placements=like.placements))
-
-
-@contextmanager
-def noticing_failures() -> Iterator[None]:
-    """Raises RankFailedError where torch's own engines, within, cannot meet the other ranks."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "gloo" not in str(error) and "NCCL" not in str(error):
-            raise
-        with _meeting():
-            raise
-
-
 def add(tensors: Sequence[Tensor]) -> None:
     """Sum each tensor over the ranks, in place; shapes and types are the same on all."""
     if _place.size == 1:
@@ -283,49 +251,6 @@ def add_numbers(numbers: Sequence[float]) -> list[float]:
 def largest(numbers: Sequence[float]) -> list[float]:
     """Of each number the ranks' largest."""
     return _on_hosts(numbers, "MAX")
-
-
-def ask(stop: bool = False, save: bool = False) -> None:
-    """Let all ranks know, when they next add numbers up, that this one was asked to stop or to save."""
-    if _place.size == 1:
-        return
-    _asked[:] = [float(stop or _asked[0]), float(save or _asked[1])]
-
-
-def asked() -> list[float]:
-    """What this rank was asked, to be summed over all and given to `agree`."""
-    sent = [*_asked]
-    if sent[1]:  # else a signal may come just now
-        _asked[1] = 0.0
-    return sent
-
-
-def agree(asked: Sequence[float]) -> None:
-    """Take note, as all ranks do at this place, of what any of them was asked."""
-    global _meetings
-    _meetings += 1
-    _agreed[:] = [before or count > 0 for before, count in zip(_agreed, asked, strict=True)]
-
-
-def forget_asked() -> None:
-    """Begin anew: what was asked and agreed was of a run that has ended."""
-    _asked[:], _agreed[:] = [0.0, 0.0], [False, False]
-
-
-def agreed_to_stop() -> bool:
-    """Whether any rank was asked to stop before they last added numbers up; the same on all."""
-    return _agreed[0]
-
-
-def take_agreed_save() -> bool:
-    """Whether any was asked to save; each asking counts once."""
-    asked, _agreed[1] = _agreed[1], False
-    return asked
-
-
-def num_meetings() -> int:
-    """How often the hosts have met: with it grows what they have agreed on."""
-    return _meetings
 
 
 def start_total(numbers: Mapping[str, float | Tensor]) -> Callable[[], dict[str, float | Tensor]]:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun import ranks
 from trainrun.regularization.kinds import WeightAverage
+from trainrun.runtime import divided
 from trainrun.vocabulary.ranges import Rate
 
 
@@ -53,4 +53,4 @@ class EMA(WeightAverage):
 
 
 def _floats(model: nn.Module) -> list[Tensor]:
-    return [ranks.local(p) for p in model.parameters() if p.is_floating_point()]
+    return [divided.local(p) for p in model.parameters() if p.is_floating_point()]
