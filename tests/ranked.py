@@ -14,15 +14,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.utils.checkpoint
+from sharded import (  # noqa: F401  # called by name
+    evaluate_wide,
+    fail_in_one,
+    go_on,
+    resume_divided,
+    resume_wide,
+    save_divided,
+    save_whole,
+    save_wide,
+)
 from torch import Tensor, nn
 from toy import CLASSES, CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
 
@@ -35,8 +44,11 @@ from trainrun.loop.evaluate import evaluate, shared_batches
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
+from trainrun.optimizer import newer
+from trainrun.optimizer import of_torch as optimizers
 from trainrun.optimizer.sam import SAM
 from trainrun.parallel.ddp import DDP
+from trainrun.parallel.fsdp import FSDP
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, BatchSpec, DataInfo, Outcome, Position
 from trainrun.regularization.early_stopping import EarlyStopping
@@ -44,8 +56,11 @@ from trainrun.regularization.ema import EMA
 from trainrun.regularization.kinds import BatchChange
 from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
+from trainrun.regularization.schedule_free import ScheduleFreeAverage
 from trainrun.regularization.swa import SWA
+from trainrun.runtime import divided
 from trainrun.runtime.machine import Runtime
+from trainrun.runtime.usage import largest_peaks
 from trainrun.scheduler import Plateau, plateau
 from trainrun.task.classification import Classification
 from trainrun.vocabulary.errors import ConfigError, ResumeError
@@ -138,14 +153,14 @@ def killed_command(moments: dict[int, float], folder: Path, *words: str) -> Said
 
 def slow_first(what: str, folder: Path) -> tuple[int, float]:
     """The steps and seconds of a run whose first rank is slow at something, where ranks wait for 2 s."""
-    ranks.set_timeout(timedelta(seconds=2))
+    ranks.set_timeout(2)
     began = time.monotonic()
     if ranks.is_main_process():
         if what in ("saving", "hanging"):
             commit.os = _SlowDisk(hangs=what == "hanging")  # type: ignore[attr-defined]
         elif what == "loading":
             left_s = [5.0]  # of which the first look takes all
-            store.problem_of = lambda path, run_id: _compute(left_s.pop() if left_s else 0.0)  # type: ignore[attr-defined]
+            store.problem_among_ranks = lambda path, run_id: _compute(left_s.pop() if left_s else 0.0)  # type: ignore[attr-defined]
     if what == "reading":
         with ranks.local_first():
             _compute(5 if ranks.is_main_process() else 0)
@@ -205,6 +220,7 @@ def meetings() -> dict[str, Any]:
         "given": [tensor.detach() for tensor in given],
         "numbers": ranks.add_numbers([me, 0.1]),
         "largest": ranks.largest([me, -me]),
+        "peaks": largest_peaks({"rss_bytes": 5.0, "rss_peak_bytes": me}),
         "total": ranks.start_total({"host": me, "device": torch.tensor(me)})(),
         "first": ranks.broadcast_object({"a": [me, "text", None], "b": torch.full((2,), me)}),
         "gathered": ranks.gather((me, torch.full((int(me),), me))),
@@ -261,6 +277,117 @@ def train_divided(folder: Path, ranks_then: int) -> dict[str, Came]:
         KINDS[f"{kind}, divided"] = KINDS[kind] | cut
     folder.mkdir(exist_ok=True)
     return {kind: train(f"{kind}, divided", folder / kind, ranks_then) for kind in DIVIDED}
+
+
+def fsdp(shard: int | None = None, reduce: Any = "every", reduce_dtype: Any = None) -> FSDP:
+    return FSDP("auto", shard, reduce, reduce_dtype, None)
+
+
+def train_sharded(
+    folder: Path, ranks_then: int, shard: int | None, reduce: Any, kinds: Any
+) -> dict[str, Came]:
+    """The same with weights divided among the ranks; returns whole ones."""
+    folder.mkdir(exist_ok=True)
+    came = {}
+    for kind in kinds:
+        KINDS["sharded"] = KINDS[kind] | {"parallel": lambda: fsdp(shard, reduce)}
+        result = train("sharded", folder / kind, ranks_then)
+        weights = {name: divided.whole(value) for name, value in result.weights.items()}
+        came[kind] = replace(result, weights=weights)
+    return came
+
+
+OPTIMIZERS: dict[str, Callable[[Any, nn.Module], torch.optim.Optimizer]] = {
+    "sgd": lambda params, model: optimizers.sgd(params, 0.1, 0.01),
+    "momentum": lambda params, model: optimizers.momentum(params, 0.1, 0.9, 0.01),
+    "nesterov": lambda params, model: optimizers.nesterov(params, 0.1, 0.9, 0.01),
+    "adagrad": lambda params, model: optimizers.adagrad(params, 0.1, 0.0, 1e-8, 0.01),
+    "adadelta": lambda params, model: optimizers.adadelta(params, 1.0, 0.9, 1e-6, 0.01),
+    "rmsprop": lambda params, model: optimizers.rmsprop(params, 0.01, 0.9, 1e-8, 0.5, False, 0.01),
+    "adam": lambda params, model: optimizers.adam(params, 0.01, (0.9, 0.99), 1e-8, True, 0.01),
+    "adamw": lambda params, model: optimizers.adamw(params, 0.01, (0.9, 0.99), 1e-8, False, 0.01),
+    "adamax": lambda params, model: optimizers.adamax(params, 0.01, (0.9, 0.99), 1e-8, 0.01),
+    "nadam": lambda params, model: optimizers.nadam(params, 0.01, (0.9, 0.99), 1e-8, 0.004, True, 0.01),
+    "radam": lambda params, model: optimizers.radam(params, 0.01, (0.9, 0.99), 1e-8, True, 0.01),
+    "lion": lambda params, model: newer.lion(params, 0.01, (0.9, 0.99), 0.01),
+    "schedule_free": lambda params, model: newer.schedule_free_adamw(params, 0.01, (0.9, 0.99), 1e-8, 0.01),
+    "muon": lambda params, model: newer.muon(params, model, 0.01, 0.9, 5, (0.9, 0.99), 1e-8, 0.01),
+}
+
+
+def optimize(kinds: Sequence[str], shard: int | None) -> dict[str, list[Tensor]]:
+    """Whole weights after four steps of each optimizer, and what schedule-free's average is."""
+    weights = {}
+    for kind in kinds:
+        torch.manual_seed(0)
+        model: Any = nn.Sequential(
+            nn.Conv2d(1, 5, 3), nn.Flatten(), nn.Linear(45, 7), nn.Tanh(), nn.Linear(7, 3)
+        )
+        engine = fsdp(shard)
+        model = engine.place(model, CPU, None, ["2"])
+        groups = [{"params": [*model.parameters()], "name": "all", "lr": 0.01}]
+        optimizer = OPTIMIZERS[kind](groups, model)
+        for step in range(4):
+            optimizer.zero_grad()
+            inputs = torch.randn(12, 1, 5, 5, generator=torch.Generator().manual_seed(step))
+            (model(inputs[ranks.rank() :: ranks.size()]).square().sum() / 12).backward()
+            optimizer.step()
+        weights[kind] = [divided.whole(p.detach()) for p in model.parameters()]
+        if isinstance(optimizer, newer.ScheduleFreeAdamW):
+            average = ScheduleFreeAverage(optimizer)
+            average.start(model, engine.clone)
+            average.update(model)
+            weights[kind] += [divided.whole(p.detach()) for p in average.started_copy.parameters()]
+    return weights
+
+
+def divided_as() -> dict[str, Any]:
+    """How models are divided, and what is said of those that cannot be."""
+
+    def refusal(engine: FSDP, model: nn.Module, *blocks: str) -> str:
+        try:
+            engine.place(model, CPU, None, blocks)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    engine = fsdp()
+    model = engine.place(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)), CPU, None, ["0"])
+    parts = [
+        f"{n}: {len(divided.local(p))} of {len(p)} rows" for n, p in model.named_parameters() if p.ndim > 1
+    ]
+    same = zip(engine.clone(model).parameters(), model.parameters(), strict=True)
+    if ranks.rank():  # which has one row of the three
+        parts[1] = parts[1].replace("1 of", "2 of")
+    if all(torch.equal(divided.whole(ours), divided.whole(theirs)) for ours, theirs in same):
+        parts.append("clone equal")
+    tied = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
+    tied["b"].weight = tied["a"].weight
+    scalar = nn.Module()
+    scalar.s = nn.Parameter(torch.ones(()))
+    return {
+        "blocks": parts,
+        "tied": refusal(fsdp(), tied, "a"),
+        "shard=4": refusal(fsdp(4), mlp()),
+        "offload": refusal(FSDP("auto", None, "every", None, "cpu"), mlp()),
+        "scalar": refusal(fsdp(), scalar),
+    }
+
+
+def muon_beside_whole() -> list[tuple[Tensor, Tensor]]:
+    """(shards' weights, whole ones) after a step of Muon with the same gradient."""
+    torch.manual_seed(0)
+    model: Any = fsdp().place(
+        nn.Sequential(nn.Conv2d(1, 5, 3), nn.Flatten(), nn.Linear(45, 7)), CPU, None, []
+    )
+    model(torch.randn(12, 1, 5, 5)).square().sum().backward()
+    plain = [nn.Parameter(divided.whole(p.detach()).clone()) for p in model.parameters() if p.ndim > 1]
+    shards = [p for p in model.parameters() if p.ndim > 1]
+    for weight, shard in zip(plain, shards, strict=True):
+        weight.grad = divided.whole(shard.grad)
+    for weights in (plain, shards):
+        newer.Muon([{"params": weights}], 0.01, 0.9, 5, 0.01).step()
+    return [(divided.whole(p.detach()), weight.detach()) for p, weight in zip(shards, plain, strict=True)]
 
 
 class Weighted(ToyTask):
@@ -412,6 +539,19 @@ def fail_on(rank: int, how: str) -> str:
     raise AssertionError("nothing failed")
 
 
+def fail_alone(rank: int, how: str) -> None:
+    """One rank dies, is stopped or hangs while the others wait for it in a sum."""
+    ranks.set_timeout(2)
+    if ranks.rank() == rank:
+        if how == "killed":
+            os._exit(9)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:  # a loop that never ends, but for the test's sake
+            pass
+        os._exit(0)
+    ranks.add_numbers([1.0])
+
+
 class Reading(torch.utils.data.Dataset[Any]):
     """Remembers which samples were asked for."""
 
@@ -467,11 +607,13 @@ def dataset(train: Any, val: Any = None) -> Any:
     )
 
 
-def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:
+def break_sample(sample: int, is_sharded: bool = False) -> tuple[str, list[int], str, list[list[int]]]:
     """What is found in a step of 8 samples of which one is not a number."""
     data = ToyData()
     data.inputs[sample] = float("nan")
-    state, step = new_state(mlp()), new_step(data, ToyTask())
+    engine = fsdp() if is_sharded else DDP(1, None)
+    state = new_state(engine.place(mlp(), CPU, None, []))
+    step = new_step(data, ToyTask(), parallel=engine)
     mine = torch.arange(8).chunk(ranks.size())[ranks.rank()]
     result = step(state, [data.batch(mine)])
     assert result.finding is not None
@@ -497,12 +639,16 @@ class BadOnce(ToyData):
             yield batch
 
 
-def roll_back(folder: Path) -> tuple[list[tuple[int, int, float]], dict[str, Tensor], int]:
+def roll_back(
+    folder: Path, is_sharded: bool = False
+) -> tuple[list[tuple[int, int, float]], dict[str, Tensor], int]:
     """(rollbacks, final weights, last step) of a run that meets one bad batch."""
     accumulate = 4 // ranks.size()
-    done = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate).train()
+    toy = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate)
+    done = (toy.but(parallel=fsdp) if is_sharded else toy).train()
     rollbacks = [(event.step, event.to, event.lr_factor) for event in done.of(RolledBack)]
-    return rollbacks, done.weights, done.state.step
+    weights = {name: divided.whole(value) for name, value in done.weights.items()}
+    return rollbacks, weights, done.state.step
 
 
 def load_lost(folder: Path) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun import ranks
+from trainrun.checkpoint.fetch import load_state
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
@@ -159,12 +160,13 @@ def new_state(
     optimizer: Callable[[Any, float], torch.optim.Optimizer] = momentum,
     lr: float = 0.05,
     total_steps: int = 16,
+    clone: Callable[[nn.Module], nn.Module] = copy.deepcopy,
     **parts: Any,
 ) -> TrainState:
     group = {"params": list(model.parameters()), "name": "all", "base_lr": lr}
     parts = {"schedule": Constant(), "precision": Precision("fp32", None, CPU)} | parts
     if parts.get("weight_average") is not None:
-        parts["weight_average"].start(model)
+        parts["weight_average"].start(model, clone)
     return TrainState(model=model, optimizer=optimizer([group], lr), total_steps=total_steps, **parts)
 
 
@@ -177,9 +179,12 @@ def new_step(
     seed: int = 1,
     batch_changes: Sequence[Any] = (),
     penalties: Mapping[str, Any] | None = None,
+    parallel: Any = None,
 ) -> Step:
     policy = Policy(clip or Clip(None, None, None), nonfinite, 3, 0.5)
-    return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed, DDP(1, None))
+    return Step(
+        task, policy, batch_changes, penalties or {}, data.info, accumulate, seed, parallel or DDP(1, None)
+    )
 
 
 class Scripted(ToyTask):
@@ -237,6 +242,7 @@ class Toy:
     seed: int = 1
     budget: Callable[[], ClockBudget] | None = None
     clock: Callable[[TrainState], Clock] = Clock
+    parallel: Callable[[], Any] = lambda: DDP(1, None)
 
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
@@ -259,14 +265,17 @@ class Toy:
     def _train(self, record: Record | None, signal_at: int | None) -> Trained:
         data, task, checkpoints = self.data(), self.task(), self.checkpoints(record)
         parts = {name: part() if name in _MADE else part for name, part in self.state.items()}
-        state = new_state(self.model(), **parts)
-        stored = ranks.broadcast_object(checkpoints.load_newest(_no_warning) if record else None)
+        parallel, precision = self.parallel(), parts.get("precision")
+        model = parallel.place(self.model(), CPU, precision and precision.dtype, [])
+        state = new_state(model, clone=parallel.clone, **parts)
+        stored = checkpoints.load_newest(_no_warning) if record else None
         size = stored.pop("metrics_bytes") if stored else 0
         if record:
             record.cut(size)
-        if stored:
-            state.load_state_dict(stored)
-        step = new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step)
+        stored = load_state(state, stored)
+        step = new_step(
+            data, task, accumulate=self.accumulate, seed=self.seed, parallel=parallel, **self.step
+        )
         budget = self.budget() if self.budget else None
         if budget and stored:
             budget.restore(state)
@@ -285,7 +294,7 @@ class Toy:
                 monitor=self.monitor,
                 stop_at=self.stop_at,
                 probes=self.probes,
-                clone=copy.deepcopy,
+                clone=parallel.clone,
                 **shared,
             ),
             clock=self.clock,

@@ -202,17 +202,26 @@ class Parallel(Protocol):
     """How the ranks of a run share its work."""
 
     shards: bool  # whether weights are divided among the ranks, so that all must make every pass
+    blocks: str  # a pattern of the modules that are divided one by one
 
-    def place(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model where it trains, divided where weights are."""
+    def require_ranks(self) -> None:
+        """Raises ConfigError where training would ignore how it shares work."""
+
+    def place(
+        self, model: nn.Module, device: torch.device, dtype: torch.dtype | None, blocks: Sequence[str]
+    ) -> nn.Module:
+        """The model where it trains, divided where weights are; `dtype` is that of its autocast."""
 
     def clone(self, model: nn.Module) -> nn.Module:
         """A copy of a placed model, with its values."""
 
     def micro_batch(
-        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool
+        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool, is_empty: bool = False
     ) -> AbstractContextManager[Any]:
-        """Within, one forward and backward pass, of a window's micro-batches the last or another."""
+        """Within, one forward and backward pass, of a window's micro-batches the last or another.
+
+        `is_empty`: it is made because others make it, and uses no weight.
+        """
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], numbers: Sequence[Tensor]) -> list[Tensor]:
         """End a window of several ranks: all gradients are sums over them. Returns those of `numbers`."""

@@ -1,6 +1,6 @@
-"""Time of a step of two gloo ranks on this machine: DDP in a bare loop, and trainrun; in turns.
+"""Time of a step of two gloo ranks on this machine: DDP or FSDP2 in a bare loop, and trainrun; in turns.
 
-    torchrun --nproc-per-node 2 ranks.py {DDP|trainrun} SIZE FOLDER
+    torchrun --nproc-per-node 2 ranks.py {DDP|trainrun|FSDP2|"trainrun fsdp"} SIZE FOLDER
 
 is one of the runs that are compared; each of its ranks leaves its figures in FOLDER: CPU seconds of a
 step, which other work on the machine disturbs least, and the median of what a step took by the clock.
@@ -37,16 +37,17 @@ class Size:
     steps: int
 
 
-SIZES = {"0.2 M": Size(256, 128, 200), "18 M": Size(4096, 3584, 20)}
+SIZES = {"0.2 M": Size(256, 128, 200), "18 M": Size(4096, 3584, 20), "GPT": Size(128, 4, 40)}  # width, depth
+TOKENS, WINDOWS = 128, 8  # of a batch of the GPT
 
 
 def main() -> None:
-    title(f"Step of {RANKS} gloo ranks, batch {commands.MLP_SIZE} together: DDP / trainrun")
-    for size in SIZES:
+    title(f"Step of {RANKS} gloo ranks, MLP and GPT: DDP / trainrun and FSDP2 / trainrun")
+    for size in sys.argv[1:] or SIZES:
         ours, theirs = [], []
         for _ in range(TURNS):
-            theirs.append(step_s("DDP", size))
-            ours.append(step_s("trainrun", size))
+            theirs.append(step_s("FSDP2" if size == "GPT" else "DDP", size))
+            ours.append(step_s("trainrun fsdp" if size == "GPT" else "trainrun", size))
         for kind, number in (("CPU", 0), ("clock", 1)):
             theirs_s, ours_s = (min(turn[number] for turn in turns) for turns in (theirs, ours))
             note = f"{theirs_s * 1e3:.2f} / {ours_s * 1e3:.2f} ms"
@@ -93,7 +94,47 @@ def run_ddp(size: Size, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
+def run_fsdp2(size: Size, folder: Path) -> None:
+    """trainrun's GPT in a loop over torch's `fully_shard`, of its blocks and of the rest."""
+    import torch
+    from torch.distributed.fsdp import fully_shard
+
+    from trainrun.model.gpt import GPT
+
+    torch.distributed.init_process_group("gloo")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    mesh = torch.distributed.init_device_mesh("cpu", (RANKS,))
+    model = GPT((TOKENS,), 256, 256, size.first, size.second, 4, 0.0)
+    for block in model.body:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    spared = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": spared, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, fused=True)
+    tokens = torch.randint(256, (1000, TOKENS + 1))
+    drawn = (tokens[torch.randint(1000, (WINDOWS,))] for _ in repeat(None))
+    for windows in measured(drawn, size.steps, folder):
+        optimizer.zero_grad(set_to_none=True)
+        outputs = model(windows[:, :-1])
+        torch.nn.functional.cross_entropy(outputs.flatten(0, 1), windows[:, 1:].flatten()).backward()
+        optimizer.step()
+    torch.distributed.destroy_process_group()
+
+
+def run_trainrun_fsdp(size: Size, folder: Path) -> None:
+    words = ["data=text", f"model.width={size.first}", f"model.depth={size.second}", "parallel=fsdp"]
+    few = ["data.limit=2000", "loop.clip.norm=null", "logger=none", "runtime.threads=1"]
+    _run([*words, *few, f"batch_size={WINDOWS}", f"data.block_size={TOKENS}"], size, folder)
+
+
 def run_trainrun(size: Size, folder: Path) -> None:
+    widths = [f"+model.first={size.first}", f"+model.second={size.second}"]
+    _run([*commands.MLP, *widths, f"batch_size={commands.MLP_SIZE // RANKS}"], size, folder)
+
+
+def _run(words: list[str], size: Size, folder: Path) -> None:
     """The command, with as many steps, and windows that measure."""
     from trainrun.cli.main import main
     from trainrun.loop.windows import Windows
@@ -105,16 +146,14 @@ def run_trainrun(size: Size, folder: Path) -> None:
         yield from plain(self, state)
 
     Windows.__call__ = windows  # type: ignore[assignment]
-    words = [f"batch_size={commands.MLP_SIZE // RANKS}", f"budget={WARM_UP + size.steps + 1}step"]
-    widths = [f"+model.first={size.first}", f"+model.second={size.second}"]
     commands.enter(folder)
-    main([*commands.MLP, *widths, *words, f"run_dir={folder / 'run'}"])
+    main([*words, f"budget={WARM_UP + size.steps + 1}step", f"run_dir={folder / 'run'}"])
 
 
-RUNS = {"DDP": run_ddp, "trainrun": run_trainrun}
+RUNS = {"DDP": run_ddp, "trainrun": run_trainrun, "FSDP2": run_fsdp2, "trainrun fsdp": run_trainrun_fsdp}
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if sys.argv[2:]:
         RUNS[sys.argv[1]](SIZES[sys.argv[2]], Path(sys.argv[3]))
     else:
         main()

@@ -233,9 +233,9 @@ def test_damage_is_noticed_named_and_the_newest_valid_one_wins(tmp_path: Path, k
 
 def test_a_newer_format_is_refused_and_never_skipped_as_damage(tmp_path: Path) -> None:
     committed(tmp_path, 5)
-    forge_manifest(format=2)(committed(tmp_path, 6))
+    forge_manifest(format=3)(committed(tmp_path, 6))
     warnings: list[str] = []
-    with pytest.raises(ResumeError, match=r"format 2, this version reads up to 1; install a newer trainrun"):
+    with pytest.raises(ResumeError, match=r"format 3, this version reads up to 2; install a newer trainrun"):
         load(tmp_path, warnings)
     assert warnings == []
 

@@ -16,13 +16,13 @@ from trainrun.run.record import Record
 from trainrun.vocabulary.errors import StorageError
 from trainrun.vocabulary.events import CheckpointSaved
 
-Files = Mapping[str, memoryview | bytes]
+Files = Mapping[str, memoryview | bytes | Callable[[Path], memoryview | bytes]]
 
 
 def in_place() -> None:
     """Straight to its final name, and believed because it is there."""
     store.commit = _written
-    store.problem_of = lambda path, run_id: None
+    store.problem_of = store.problem_among_ranks = lambda path, run_id: None
 
 
 def without_rename() -> None:
@@ -56,6 +56,7 @@ def old_first() -> None:
 def unhashed() -> None:
     """A checkpoint is whole where its files are."""
     store.problem_of = lambda path, run_id: None if (path / "state.pt").exists() else "has no state.pt"
+    store.problem_among_ranks = store.problem_of
 
 
 def newest_only() -> None:
@@ -104,6 +105,6 @@ def _written(final: Path, files: Files) -> int:
     final.mkdir(parents=True)
     for name, body in files.items():
         with (final / name).open("wb", buffering=0) as file:
-            os.write(file.fileno(), body)
+            os.write(file.fileno(), body(final) if callable(body) else body)
             os.fsync(file.fileno())
-    return sum(len(body) for body in files.values())
+    return sum(path.stat().st_size for path in final.iterdir())

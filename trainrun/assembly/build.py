@@ -17,11 +17,13 @@ import torch
 from torch import nn
 
 from trainrun import ranks
+from trainrun.assembly.activations import Activations, activations_of
 from trainrun.assembly.data import open_data
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings
 from trainrun.assembly.initial import initialize, load_and_adapt
 from trainrun.assembly.optimizer import configured, lr_of, optimizer_over, weight_average_of
+from trainrun.assembly.placement import place
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.probes import probes_of
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
@@ -78,6 +80,7 @@ class Parts:
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
     weights: Weights | None  # that it started from
+    activations: Activations | None = None
     plan: tuple[tuple[str, str], ...] = ()
     teacher: tuple[Path, str] | None = None  # the checkpoint that it learns from, and its hash
 
@@ -157,7 +160,7 @@ def build(
     runtime: Runtime = make("runtime")
     parallel: Parallel = make("parallel")
     seed_everything(settings["seed"])
-    data, loss, task = _data_and_task(make)
+    data, task = _data_and_task(make, runtime)
     batch_spec, pace = _pace(settings, data.info)
     data = _paced(make, pace, data)
     model = _model(make, data, task)
@@ -166,24 +169,23 @@ def build(
     param_configs = parameters.param_configs(model, settings["optimizer"].get("weight_decay"))
     initialized = initialize(make, model, param_configs, data, batch_spec)
     reinitialized, param_configs = load_and_adapt(make, parameters, model, weights, param_configs)
-    model = _placed(model, runtime, parallel, batch_spec)
+    precision: Precision = make("precision", {"device": runtime.device})
+    model = place(make, model, runtime, parallel, precision, batch_spec)
     data.to(runtime.device)
-    loss.to(runtime.device)
     monitor = monitor_of(settings, data.info, task)
     own = configured(make, model, pace)
     rates, lr_arithmetic = own[1:] if own else _rates(make, pace, monitor)
     groups = parameters.groups(model, param_configs, rates.lr)
     optimizer = own[0] if own else optimizer_over(make, model, groups, rates.lr)
     weight_average = _averager(make, regularizers, optimizer, model, parallel)
-    precision: Precision = make("precision", {"device": runtime.device})
-    total = pace.total_steps or FAR
-    state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
+    state = TrainState(
+        model, optimizer, rates.over(total := pace.total_steps or FAR), precision, total, weight_average
+    )
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
     state.stopper, state.data = _one_of(regularizers, kinds.Stopper), data.info.identity
     state.freezing, state.fitted = parameters.freezing(model, param_configs), data.fitted()
-    if hasattr(task, "fit") and isinstance(features := getattr(task, "features", None), nn.Module):
-        state.features = features.to(runtime.device)
+    state.features = _features(task, runtime.device)
     parts = Parts(
         make=make,
         runtime=runtime,
@@ -203,9 +205,21 @@ def build(
         weights=weights,
     )
     state.numbers = scheduled_numbers(parts)
-    tried = _follow_run(task, model, state) + try_parts(parts)
-    plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
-    return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
+    return _planned(parts, lr_arithmetic, initialized + started_from(weights, reinitialized))
+
+
+def _planned(parts: Parts, lr_arithmetic: str, start: tuple[tuple[str, str], ...]) -> Parts:
+    """The parts, tried on a few samples, with their plan."""
+    tried = _follow_run(parts.task, parts.state.model, parts.state) + try_parts(parts)
+    parts = replace(parts, activations=activations_of(parts))
+    plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, parts.info)
+    return replace(parts, plan=plan + start)
+
+
+def _features(task: Any, device: torch.device) -> nn.Module | None:
+    """What a metric compares in, where the task learns that from the data."""
+    features = getattr(task, "features", None)
+    return features.to(device) if hasattr(task, "fit") and isinstance(features, nn.Module) else None
 
 
 def _collect_again() -> None:
@@ -244,8 +258,8 @@ def _rates(make: Factory, pace: Pace, monitor: Monitor | None) -> tuple[Rates, s
     return Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize)), arithmetic
 
 
-def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
-    """(data, loss, task)."""
+def _data_and_task(make: Factory, runtime: Runtime) -> tuple[Data, TaskProtocol]:
+    """(data, task); the task's loss is on the device."""
     with ranks.local_first():  # one downloads, the others find it
         data = open_data(make)
     info, counts = data.info, data.info.class_counts
@@ -261,7 +275,8 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
         raise ConfigError.of("data.weights", text, "data.weights=null")
     if isinstance(loss, Distillation) and data.info.kind.startswith("step_"):
         raise ConfigError.of("loss", "distillation compares samples, the targets are of steps or pixels")
-    return data, loss, task
+    loss.to(runtime.device)
+    return data, task
 
 
 def _paced(make: Factory, pace: Pace, data: Data) -> Data:
@@ -351,13 +366,6 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError.of("model", "has no parameter that can be trained")
     return model
-
-
-def _placed(model: nn.Module, runtime: Runtime, parallel: Parallel, batch_spec: BatchSpec) -> nn.Module:
-    """The model where it trains, with the first rank's weights."""
-    model = runtime.prepare(model, batch_spec.batch_size)
-    ranks.broadcast([*model.parameters(), *model.buffers()])
-    return parallel.place(model, runtime.device)
 
 
 def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from trainrun import ranks
+from trainrun.assembly.placement import refuse_undividable
 from trainrun.augment.pictures import unaugmented
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import describe_error, describe_value
@@ -23,6 +24,7 @@ from trainrun.loop.evaluate import (
     evaluate,
     evaluation_mode,
     own_metrics,
+    without_gradients,
 )
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.probes import ProbeError, run_probes
@@ -42,6 +44,8 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
     Returns lines for the plan.
     """
     state, lines = parts.state, list[tuple[str, str]]()
+    if parts.parallel.shards:
+        refuse_undividable(state.optimizer)
     with torch.no_grad():
         for regularizer in parts.regularizers.values():
             if isinstance(regularizer, Penalty):
@@ -50,7 +54,7 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
     try:
         _try_once(parts, squashes)
     except ConfigError:
-        if not parts.runtime.channels_last:
+        if not parts.runtime.channels_last or parts.parallel.shards:
             raise
         average = state.weight_average.model if state.weight_average else None
         for parameter in (*state.model.parameters(), *(average.parameters() if average else ())):
@@ -172,7 +176,7 @@ def _try_on_split(parts: Parts, split: str, monitor: Monitor | None) -> None:
 def _try(parts: Parts, batches: Iterable[Batch], monitor: Monitor | None) -> None:
     """Raises MetricError, also where the monitor is not among the curves."""
     task, state = parts.task, parts.state
-    with torch.inference_mode():
+    with without_gradients(state.model):
         sums, collected = collect(state.model, task, batches, state.precision)
     if task.own_metrics:
         curves = own_metrics(task, collected, task.metric_modes)

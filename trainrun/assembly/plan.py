@@ -22,6 +22,7 @@ from trainrun.precision import bf16_units, why_auto
 from trainrun.protocols import DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.kinds import Stopper
+from trainrun.runtime.divided import num_shards
 from trainrun.scheduler import Restarting
 from trainrun.scheduler.configured import Configured
 from trainrun.terminal.braille import curve
@@ -55,7 +56,7 @@ def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
         *_techniques(parts),
         ("compute", _compute(parts)),
         *compile_cost(parts),
-        ("memory", costs.memory(parts.settings, parts.state)),
+        ("memory", costs.memory(parts.settings, parts.state, parts.activations)),
         ("saves", costs.checkpoints(parts.settings, parts.state)),
         ("monitor", str(parts.monitor or _UNMONITORED)),
         *_stops(parts.state.stopper),
@@ -266,7 +267,11 @@ def _compute(parts: Parts) -> str:
     if batch_spec.num_ranks == 1:
         return f"{runtime.device}, {precision}, {threads}{loading}"
     where = f"{batch_spec.num_ranks} ranks on {runtime.device.type}, each with {threads}"
-    return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}"
+    divided = ""
+    if parts.parallel.shards:
+        count = num_shards(state.model)
+        divided = f", fsdp: weights divided by {count}, {batch_spec.num_ranks // count} times"
+    return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}{divided.removesuffix(', 1 times')}"
 
 
 def _stops(stopper: Stopper | None) -> list[tuple[str, str]]:

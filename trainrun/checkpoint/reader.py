@@ -7,17 +7,23 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from trainrun import ranks
+from trainrun.checkpoint import shards
+from trainrun.checkpoint.shards import Pieces
 from trainrun.run.files import object_in, read_json
 from trainrun.vocabulary.errors import ResumeError
 
-FORMAT = 1  # raised when older versions could no longer read what is written
+FORMATS = (1, 2)  # whole tensors in state.pt, or shards beside it; a new one where older versions fail
+HASHERS = 4  # threads at most; hashing is faster than most disks
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _NAME = re.compile(r"step-(\d{9})")
 _LARGEST_MANIFEST_BYTES = 1 << 20  # a real one has about 500; more would fill the memory for a lie
 
@@ -65,18 +71,31 @@ def _run_id_in(path: Path) -> str | None:
     return run_id if isinstance(run_id, str) else None
 
 
-def problem_of(path: Path, run_id: str | None) -> str | None:
+def problem_of(
+    path: Path, run_id: str | None, damage: Callable[[Path, Mapping[str, Any]], str | None] | None = None
+) -> str | None:
     """What is wrong with a checkpoint directory, in words; None where it is whole and this run's.
 
+    `damage` looks at the files that the manifest names; None: `damage_in`.
     Raises ResumeError for the format of a newer version, which is no damage and must not be skipped.
     """
     try:
         manifest = manifest_of(path)
         if problem := _problem_of_manifest(manifest, path, run_id):
             return problem
-        problems = (_problem_of_file(path, name, about) for name, about in manifest["files"].items())
-        return next(filter(None, problems), None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = (damage or damage_in)(path, manifest["files"])
+        return problem or (_misfit_of_shards(path) if manifest["format"] > 1 else None)
+    except UNREADABLE as error:
+        return f"cannot be read: {type(error).__name__}: {error}"
+
+
+def damage_in(path: Path, files: Mapping[str, Any]) -> str | None:
+    """What is wrong with the first damaged one of a checkpoint's files; they are read in threads."""
+    try:
+        with ThreadPoolExecutor(HASHERS) as threads:
+            problems = threads.map(lambda item: _problem_of_file(path, *item), files.items())
+            return next(filter(None, problems), None)
+    except UNREADABLE as error:
         return f"cannot be read: {type(error).__name__}: {error}"
 
 
@@ -84,10 +103,10 @@ def _problem_of_manifest(manifest: dict[str, Any], path: Path, run_id: str | Non
     if manifest.get("sha256") != manifest_hash(manifest):
         return "has a manifest that was changed"
     number = manifest.get("format")
-    if isinstance(number, int) and number > FORMAT:
-        problem = f"has format {number}, this version reads up to {FORMAT}; install a newer trainrun"
+    if isinstance(number, int) and number > FORMATS[-1]:
+        problem = f"has format {number}, this version reads up to {FORMATS[-1]}; install a newer trainrun"
         raise ResumeError(f"checkpoint: {path} {problem}")
-    if number != FORMAT:
+    if number not in FORMATS:
         return f"has format {number}, which no version has written"
     if run_id is not None and manifest["run_id"] != run_id:
         return "belongs to another run"
@@ -109,17 +128,45 @@ def _problem_of_file(path: Path, name: str, about: Mapping[str, Any]) -> str | N
     with file.open("rb") as opened:
         if hashlib.file_digest(opened, "sha256").hexdigest() != about["sha256"]:
             return f"has another content in {name} than was written"
+    if file.suffix == shards.SUFFIX and (weight := shards.not_finite_in_file(shards.header_of(file))):
+        return f"holds numbers that are not finite in {weight}"
     return None
 
 
+def _misfit_of_shards(path: Path) -> str | None:
+    """What keeps a state from being made up by its shards."""
+    shapes = {name: tensor for name, tensor in _tensors(load_parts(path)) if tensor.is_meta}
+    return shards.misfit_of(_pieces_in(path), shapes)
+
+
+def _pieces_in(path: Path) -> dict[str, Pieces]:
+    names = [Path(name).name for name in manifest_of(path)["files"]]
+    return shards.pieces_in(path / name for name in names if name.endswith(shards.SUFFIX))
+
+
+def attach_pieces(parts: Mapping[str, Any], path: Path) -> None:
+    """Let the shapes in a state know where their numbers are."""
+    pieces = _pieces_in(path)
+    for name, tensor in _tensors(parts):
+        if tensor.is_meta:
+            tensor.pieces = pieces.get(name, Pieces())  # type: ignore[attr-defined]
+
+
 def load_parts(path: Path) -> dict[str, Any]:
-    """state.pt of a checkpoint that `problem_of` found whole, on the CPU. No code is unpickled."""
+    """state.pt of a checkpoint that `problem_of` found whole, on the CPU. No code is unpickled.
+
+    Of a checkpoint of shards the folder is under `shards`, and their tensors are shapes alone (on `meta`).
+    """
     try:
         parts = unpacked(path / "state.pt")
     except Exception as error:  # damage shows as a dozen types; all mean the same here
         raise ResumeError(f"checkpoint: {path / 'state.pt'} cannot be loaded: {error}") from None
     if not isinstance(parts, dict) or not isinstance(parts.get("model"), dict):
         raise ResumeError(f"checkpoint: {path / 'state.pt'} holds no state")
+    parts.pop("shards", None)
+    if manifest_of(path)["format"] > 1:
+        attach_pieces(parts, path)
+        parts["shards"] = str(path)
     return parts
 
 
@@ -135,17 +182,6 @@ def eval_weights_in(parts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ma
     """The weights that were evaluated when `parts` were stored, raw or averaged."""
     weights = parts["model"] if manifest["weights"] == "raw" else _averaged(parts)
     assert isinstance(weights, Mapping)
-    return weights
-
-
-def load_eval_weights(model: nn.Module, path: Path, parts: dict[str, Any]) -> str:
-    """Load the weights that were evaluated when `parts` were stored, raw or averaged; returns which."""
-    manifest = manifest_of(path)
-    weights = str(manifest["weights"])
-    try:
-        model.load_state_dict(eval_weights_in(parts, manifest))
-    except (RuntimeError, KeyError) as error:
-        raise ResumeError(f"checkpoint: {path} does not fit the model: {error}") from None
     return weights
 
 
@@ -168,18 +204,25 @@ def problem_in(parts: Mapping[str, Any], step: int) -> str | None:
     return f"holds numbers that are not finite in {name}" if name else None
 
 
-def _oversized(tree: Any, path: str = "") -> Iterator[str]:
+def _oversized(parts: Mapping[str, Any]) -> Iterator[str]:
     """Names of tensors that are not stored number by number: expanded, sparse, or without storage.
 
     A save copies every tensor, so that none of them can be of a run.
     """
+    for name, tensor in _tensors(parts):
+        if shards.pieces_at(tensor) is not None:
+            continue  # its numbers are in files
+        is_plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not is_plain or tensor.nbytes > tensor.untyped_storage().nbytes():
+            yield name
+
+
+def _tensors(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Tensor):
-        is_plain = tree.layout == torch.strided and tree.device.type == "cpu"
-        if not is_plain or tree.nbytes > tree.untyped_storage().nbytes():
-            yield path
+        yield path, tree
     elif isinstance(tree, (Mapping, list, tuple)):
         for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
-            yield from _oversized(value, f"{path}/{key}" if path else str(key))
+            yield from _tensors(value, f"{path}/{key}" if path else str(key))
 
 
 def _impossible(counters: Mapping[str, Any], position: Any, data: Any) -> str | None:
@@ -219,7 +262,9 @@ def not_finite_in(parts: Mapping[str, Any]) -> str | None:
     """The name of a weight that holds a number that is not finite, raw or averaged; None: there is none."""
     weights = {**parts["model"], **{f"averager.{k}": v for k, v in _averaged(parts).items()}}
     for name, tensor in weights.items():
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        ranks.progressed()
+        is_here = isinstance(tensor, Tensor) and not tensor.is_meta  # shards are looked at file by file
+        if is_here and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             return str(name)
     return None
 
@@ -240,6 +285,11 @@ def manifest_of(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise ValueError("the manifest is not an object")
     return manifest
+
+
+def identity_of(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of the state that a manifest is of."""
+    return str(manifest["files"]["state.pt"]["sha256"] if manifest["format"] == 1 else manifest["sha256"])
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:

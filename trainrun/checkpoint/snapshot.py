@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,20 @@ from torch import Tensor
 _LARGE_PAGE = 1 << 21  # bytes
 
 Copies = dict[tuple[Any, ...], tuple[Tensor, Tensor]]  # (copy, source) by where the source lies
+
+
+def mapped(tree: Any, path: str, function: Callable[[Any, Any, str], Any]) -> Any:
+    """The same containers around what a function makes of (value, key, path) of each entry."""
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(function(value, index, f"{path}/{index}") for index, value in enumerate(tree))
+    if not isinstance(tree, Mapping):
+        return tree
+    same = {key: function(value, key, f"{path}/{key}" if path else str(key)) for key, value in tree.items()}
+    if not hasattr(tree, "_metadata"):
+        return same
+    state_dict = OrderedDict(same)  # a module's state dict: its layers' versions go with it
+    state_dict._metadata = tree._metadata  # type: ignore[attr-defined]
+    return state_dict
 
 
 class Snapshot:
@@ -40,17 +54,8 @@ class Snapshot:
     def _placed(self, tree: Any, copies: Copies) -> Any:
         """The containers around memory for copies, which are yet to be made."""
         if isinstance(tree, Tensor):
-            return self._tensor(tree.detach(), copies)
-        if isinstance(tree, Mapping):
-            same = {key: self._placed(value, copies) for key, value in tree.items()}
-            if not hasattr(tree, "_metadata"):
-                return same
-            state_dict = OrderedDict(same)  # a module's state dict: its layers' versions go with it
-            state_dict._metadata = tree._metadata  # type: ignore[attr-defined]
-            return state_dict
-        if isinstance(tree, (list, tuple)):
-            return type(tree)(self._placed(value, copies) for value in tree)
-        return tree
+            return tree if tree.is_meta else self._tensor(tree.detach(), copies)
+        return mapped(tree, "", lambda value, key, path: self._placed(value, copies))
 
     def _tensor(self, source: Tensor, copies: Copies) -> Tensor:
         if source.numel() == 0:

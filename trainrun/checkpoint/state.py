@@ -131,7 +131,7 @@ class TrainState:
         Raises ResumeError where they are not whole, or not those of this state, and DataError where
         they were trained on other data.
         """
-        self._check(parts)
+        self.check(parts)
         try:
             for name, part in self._stateful().items():
                 part.load_state_dict(parts[name])
@@ -156,7 +156,14 @@ class TrainState:
         parts |= {"averager": self.weight_average, "stopper": self.stopper, "features": self.features}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _check(self, parts: Mapping[str, Any]) -> None:
+    def tensors(self) -> dict[str, Any]:
+        """The live tensors that stored ones are read into; an optimizer's are divided as its weights are."""
+        average = self.weight_average.state_dict() if self.weight_average is not None else {}
+        trained = dict(enumerate(p for group in self.optimizer.param_groups for p in group["params"]))
+        moments = {"state": {"state": trained}}
+        return {"model": self.model.state_dict(), "averager": average, "optimizer": moments}
+
+    def check(self, parts: Mapping[str, Any]) -> None:
         """What is wrong is found before anything is copied."""
         present = {path for part in parts if part != "contents" for path in _paths(parts[part], part)}
         if differing := present ^ set(parts.get("contents", ())):

@@ -3,6 +3,7 @@
     checkpoints/step-000000500/state.pt        TrainState by parts, loadable weights-only
                                manifest.json   size and SHA-256 of it, and of the manifest itself
 
+Where the ranks hold shards of the weights, shard-RANK-NUMBER.safetensors have those (gather.py).
 The loop waits for a copy of the state in memory; a thread then packs, hashes and writes it. A
 commit writes into a temporary directory, fsyncs the files, the manifest last, then the directory,
 renames it and fsyncs the parent. What a crash leaves behind begins with a dot and is removed at
@@ -11,7 +12,6 @@ the next start. Nothing here reads the time: the newest is the highest step.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -25,10 +25,11 @@ import torch
 from torch import nn
 
 from trainrun import ranks
-from trainrun.checkpoint.commit import commit
+from trainrun.checkpoint import fetch, gather
+from trainrun.checkpoint.commit import commit, digest_of
+from trainrun.checkpoint.fetch import lifted, problem_among_ranks
 from trainrun.checkpoint.reader import (
-    FORMAT,
-    load_eval_weights,
+    FORMATS,
     load_parts,
     manifest_hash,
     manifest_of,
@@ -38,6 +39,7 @@ from trainrun.checkpoint.reader import (
     problem_of,
     steps_in,
 )
+from trainrun.checkpoint.shards import Shards, is_sharded
 from trainrun.checkpoint.snapshot import Snapshot
 from trainrun.checkpoint.state import TrainState
 from trainrun.run.files import storage_failed
@@ -55,7 +57,7 @@ class Checkpoints:
     last `keep_last`, the best `keep_best`, and every one at a multiple of `keep_every`.
     A save is begun by `begin`, and whatever went wrong with it is raised by `finished` or `wait`:
     StorageError with the system's reason, NonFiniteError rather than weights that are not finite.
-    Without `record`, on all ranks but the first, nothing is written.
+    Without `record`, on all ranks but the first, nothing is written but the rank's shards.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[CheckpointSaved | None] | None = None
         self._reserved: Future[Any] | None = None
+        self._prepared = False
 
     def most_kept(self, total_steps: int) -> int:
         """How many checkpoints lie on the disk at once, at most, of a run of so many steps."""
@@ -85,8 +88,10 @@ class Checkpoints:
 
     def prepare(self, state: TrainState) -> None:
         """Page in the memory of the first save beside the loop; call it when the optimizer has its state."""
-        if self._reserved is None and self.record is not None:
-            self._reserved = self._thread.submit(self._snapshot.take, state.state_dict())  # for its memory
+        if not self._prepared and self._writes(state):
+            # For its memory. What to copy is listed here: a forward pass has FSDP's weights gathered.
+            self._reserved = self._thread.submit(self._snapshot.take, self._stored(state))
+        self._prepared = True
 
     def begin(self, state: TrainState) -> tuple[CheckpointSaved, ...]:
         """Copy the state, and write the copy beside the loop. Returns the save before, now finished.
@@ -94,32 +99,50 @@ class Checkpoints:
         A step that is stored whole already is left as it is.
         """
         before, record = self.wait(), self.record
-        ranks.add_numbers([])  # what ranks send one another next may not wait for the first as long as this
-        if record is None:
+        if not self._writes(state):
             return before
         began = time.perf_counter()
         if self._reserved is not None:
             self._reserved.result()
-        parts = self._snapshot.take(state.state_dict())
+        parts, shards = self._snapshot.take(self._stored(state))
+        if record is None:
+            assert shards is not None
+            self._writing = self._thread.submit(gather.write_part, self.folder, shards)
+            return before
         about = {"step": state.step, "weights": state.eval_weights, "best": state.best}
         about |= {"best_step": state.best_step, "metrics_bytes": record.metrics_bytes()}
         timing = began, time.perf_counter() - began
         kept = state.best_steps(self.keep_best)
-        self._writing = self._thread.submit(self._write, record, parts, about, kept, timing)
+        self._writing = self._thread.submit(self._write, record, parts, shards, about, kept, timing)
         return before
+
+    def _writes(self, state: TrainState) -> bool:
+        """Whether this rank stores anything of a state."""
+        return self.record is not None or any(map(is_sharded, state.model.parameters()))
+
+    def _stored(self, state: TrainState) -> tuple[dict[str, Any], Shards | None]:
+        """A state without its divided tensors, on the first rank, and this rank's shards; None: has none."""
+        divided: dict[str, Any] = {}
+        parts = lifted(state.state_dict(), is_sharded, divided)
+        shards = gather.shards_of(divided) if divided else None
+        return parts if self.record is not None else {}, shards
 
     def finished(self) -> tuple[CheckpointSaved, ...]:
         """The save that came to its end since the last call, if one did; never waits."""
-        return self.wait() if self._writing is not None and self._writing.done() else ()
+        return self._ended() if self._writing is not None and self._writing.done() else ()
 
     def wait(self) -> tuple[CheckpointSaved, ...]:
-        """The same, once what is being written is on the disk."""
+        """The same, once what is being written is on the disk; of several ranks all wait for it."""
+        with ranks.working("writing a checkpoint"):
+            saved = self._ended()
+        ranks.meet()
+        return saved
+
+    def _ended(self) -> tuple[CheckpointSaved, ...]:
         if self._writing is None:
             return ()
         writing, self._writing = self._writing, None
-        with ranks.working("writing a checkpoint"):
-            saved = writing.result()
-        return (saved,) if saved is not None else ()
+        return (saved,) if (saved := writing.result()) is not None else ()
 
     def close(self) -> None:
         """Let a save come to its end; what went wrong with it is not asked."""
@@ -132,18 +155,13 @@ class Checkpoints:
     @ranks.working("reading a checkpoint")
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the evaluated weights of a stored step into `model`; returns which weights they are."""
-        path, problem, weights = path_of(self.folder, step), None, ""
+        path, content = path_of(self.folder, step), dict[str, Any]()
         if ranks.is_main_process():
             try:
-                if (problem := problem_of(path, self.run_id)) is None:
-                    weights = load_eval_weights(model, path, load_parts(path))
+                content = _weights_in(path, self.run_id)
             except ResumeError as error:
-                problem = str(error)
-        problem, weights = ranks.broadcast_object((problem, weights))  # all raise, or none
-        if problem:
-            raise ResumeError(f"checkpoint: {path}: {problem}")
-        ranks.broadcast([*model.parameters(), *model.buffers()])
-        return weights
+                content = {"problem": str(error)}
+        return fetch.load_weights(model, path, content)
 
     def forget_for_older(self, step: int) -> None:
         """Remove the newest checkpoint, if it is that of `step` and there is an older one."""
@@ -160,6 +178,7 @@ class Checkpoints:
         self,
         record: Record,
         parts: dict[str, Any],
+        shards: Shards | None,
         about: dict[str, Any],
         best_steps: list[int],
         timing: tuple[float, float],
@@ -171,15 +190,24 @@ class Checkpoints:
         try:
             if final.exists():
                 if problem_of(final, self.run_id) is None:
+                    if shards is not None:
+                        gather.send_name("")
                     return None
                 final.rename(self.folder / f".damaged-{final.name}-{time.time_ns()}")
             if name := not_finite_in(parts):
-                text = "holds numbers that are not finite; nothing was saved over the last good checkpoint"
-                raise NonFiniteError(f"{name} {text}")
+                raise NonFiniteError(f"{name} {gather.NOT_FINITE}")
             torch.save(parts, body)
             packed = body.getbuffer()
             record.sync()  # the lines before the checkpoint that counts their bytes
-            num_bytes = commit(final, {"state.pt": packed, "manifest.json": self._manifest(about, packed)})
+            with ThreadPoolExecutor(1) as hasher:
+                digest = hasher.submit(digest_of, [packed])
+
+                def manifest(folder: Path) -> bytes:
+                    written = {"state.pt": {"bytes": len(packed), "sha256": digest.result()}}
+                    written |= gather.collect(folder, shards) if shards is not None else {}
+                    return self._manifest(about, written, shards is not None)
+
+                num_bytes = commit(final, {"state.pt": packed, "manifest.json": manifest})
             self._forget_old(about["step"], best_steps)
         except OSError as error:
             raise storage_failed(final, error, body.tell()) from None
@@ -188,11 +216,10 @@ class Checkpoints:
             step=step, path=path, num_bytes=num_bytes, seconds=seconds, blocked_s=blocked_s
         )
 
-    def _manifest(self, about: dict[str, Any], packed: memoryview) -> bytes:
-        content: dict[str, Any] = {"format": FORMAT, "run_id": self.run_id, **about}
-        file = {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()}
+    def _manifest(self, about: dict[str, Any], files: dict[str, Any], is_divided: bool) -> bytes:
+        content: dict[str, Any] = {"format": FORMATS[is_divided], "run_id": self.run_id, **about}
         versions = {"trainrun": __version__, "torch": torch.__version__}
-        content |= {"files": {"state.pt": file}, "versions": versions}
+        content |= {"files": files, "versions": versions}
         content["sha256"] = manifest_hash(content)
         return json.dumps(content, indent=1).encode()
 
@@ -213,12 +240,12 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
     """The parts of the newest valid checkpoint in a folder, with `metrics_bytes` beside them.
 
     None where there is no checkpoint at all. Damaged ones are named and skipped; raises
-    ResumeError where there are checkpoints and none is valid.
+    ResumeError where there are checkpoints and none is valid. For the first rank, where others `assist`.
     """
     steps = steps_in(folder)
     for step in reversed(steps):
         path = path_of(folder, step)
-        if (problem := problem_of(path, run_id)) is None:
+        if (problem := problem_among_ranks(path, run_id)) is None:
             parts = load_parts(path)
             if (problem := problem_in(parts, step)) is None:
                 return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
@@ -226,6 +253,15 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
     if steps:
         raise ResumeError(f"checkpoint: none of the {len(steps)} checkpoints in {folder} is valid")
     return None
+
+
+def _weights_in(path: Path, run_id: str) -> dict[str, Any]:
+    """The evaluated weights of a checkpoint, as `fetch.load_weights` takes them. Raises ResumeError."""
+    if problem := problem_among_ranks(path, run_id):
+        raise ResumeError(f"checkpoint: {path}: {problem}")
+    parts, weights = load_parts(path), manifest_of(path)["weights"]
+    names = "model" if weights == "raw" else "averager", "shards"
+    return {"weights": weights, **{name: parts[name] for name in names if name in parts}}
 
 
 def expected_bytes(state: TrainState) -> int:

@@ -12,8 +12,9 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from trainrun.checkpoint.reader import eval_weights_in, load_parts, manifest_of, problem_of, unpacked
-from trainrun.vocabulary.errors import ConfigError, ResumeError
+from trainrun.checkpoint import reader
+from trainrun.checkpoint.shards import pieces_at, tensors_in, whole
+from trainrun.vocabulary.errors import ResumeError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
 _WRAPPERS = ("module.", "_orig_mod.")  # what data-parallel and compiled models put before every name
@@ -32,12 +33,12 @@ class Weights:
 
 def read_checkpoint(path: Path) -> Weights:
     """The weights that were evaluated when a checkpoint was stored: raw, or an average."""
-    if problem := problem_of(path, None):
+    if problem := reader.problem_of(path, None):
         raise ResumeError(f"init_from: {path} {problem}")
-    manifest = manifest_of(path)
-    weights = eval_weights_in(load_parts(path), manifest)
+    manifest = reader.manifest_of(path)
+    weights = reader.eval_weights_in(reader.load_parts(path), manifest)
     description = f"the {manifest['weights']} weights of step {manifest['step']} in {path}"
-    return Weights(path, str(manifest["files"]["state.pt"]["sha256"]), description, _tensors(weights, path))
+    return Weights(path, reader.identity_of(manifest), description, _tensors(weights, path))
 
 
 def read_file(path: Path) -> Weights:
@@ -68,6 +69,7 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
     for name, tensor in current.items():
         stored = weights.tensors.get(name)
         if name in fitting and stored is not None:
+            stored = whole(stored)
             if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
                 raise ResumeError(f"init_from: {weights.path} holds numbers that are not finite in {name}")
             tensor.copy_(stored)
@@ -80,6 +82,8 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
 
 def _fits(stored: Tensor | None, tensor: Tensor) -> bool:
     if stored is None or stored.layout != torch.strided or stored.is_quantized:
+        return False
+    if stored.is_meta and pieces_at(stored) is None:  # a shape without numbers
         return False
     return stored.shape == tensor.shape and torch.can_cast(stored.dtype, tensor.dtype)
 
@@ -102,7 +106,7 @@ def _unpacked(path: Path) -> Mapping[str, Any]:
     try:
         # The zip of today, or the older format, which cannot be compressed.
         is_zip = is_zipfile(path)
-        content = unpacked(path) if is_zip else torch.load(path, map_location="cpu", weights_only=True)
+        content = reader.unpacked(path) if is_zip else torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damage shows as a dozen types; all mean the same here
         more = "holds more than tensors, which would run code"
         reason = more if is_zip else "was not written by torch.save"
@@ -115,14 +119,8 @@ def _unpacked(path: Path) -> Mapping[str, Any]:
 
 def _safetensors(path: Path) -> Mapping[str, Any]:
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        text = "a .safetensors file needs a package: pip install safetensors"
-        raise ConfigError.of("init_from", text) from None
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        return tensors_in([path])
+    except reader.UNREADABLE as error:
         raise ResumeError(f"init_from: {path} cannot be loaded: {error}") from None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from itertools import zip_longest
-from typing import Any
+from itertools import count, zip_longest
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from trainrun import ranks
 from trainrun.data.samples import describe_error
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Shard, TaskProtocol
+from trainrun.runtime import divided
 from trainrun.runtime.compiler import uncompiled
 from trainrun.runtime.machine import is_out_of_memory, seed_forward, seeded
 from trainrun.task.metrics import mean_loss
@@ -38,13 +39,33 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+        if is_divided(model):  # a backward pass, for which FSDP would keep weights gathered, does not come
+            cast(Any, model).reshard()
 
 
-def shared_batches(data: Data, split: str) -> Iterator[Batch]:
-    """The batches of a split that this rank is to evaluate: all of them where there is one."""
+def is_divided(model: nn.Module) -> bool:
+    """Whether ranks hold shards of its weights, so that they must make forward passes together."""
+    return hasattr(model, "reshard")
+
+
+def without_gradients(model: nn.Module) -> AbstractContextManager[Any]:
+    """Inference mode; for a divided model no_grad: what is gathered into is used in training, too."""
+    return torch.no_grad() if is_divided(model) else torch.inference_mode()
+
+
+def shared_batches(data: Data, split: str, in_step: bool = False) -> Iterator[Batch]:
+    """The batches of a split that this rank is to evaluate: all of them where there is one.
+
+    `in_step`: all ranks get equally many. One that has no more gets inputs whose batch counts nothing.
+    """
     shard = () if ranks.size() == 1 else (Shard(ranks.rank(), ranks.size()),)
-    for number, batch in enumerate(data.eval_batches(split, *shard)):
-        yield replace(batch, split=split, number=number)
+    own, last = iter(data.eval_batches(split, *shard)), None
+    for number in count():
+        batch = next(own, None)
+        if not any(ranks.add_numbers([batch is not None])) if in_step else batch is None:
+            return
+        last = batch or last or next(iter(data.eval_batches(split)))
+        yield replace(last, split=split, number=number, indices=last.indices if batch else [])
 
 
 def evaluate(
@@ -64,7 +85,7 @@ def evaluate(
     Raises RankFailedError where their weights have come to differ, and what `interruptible` raises.
     """
     ranks.broadcast(list(model.buffers()))
-    with evaluation_mode(model), interruptible(), torch.inference_mode():
+    with evaluation_mode(model), interruptible(), without_gradients(model):
         sums, collected = collect(model, task, batches, precision)
     sums = _over_ranks(sums, model)
     if not sums["samples"]["n"]:
@@ -137,11 +158,12 @@ def predictions(
 def sample_text(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
     """What the task lets the model write, nothing where it has no `sample`; training reads none of it."""
     write = getattr(task, "sample", None)
-    if write is None or not ranks.is_main_process():
+    is_main = ranks.is_main_process()
+    if write is None or not (is_main or is_divided(model)):
         return ""
     seed_forward(0, 0, precision.device)
-    with evaluation_mode(model), torch.inference_mode(), precision.autocast(), uncompiled():
-        return str(write(model))
+    with evaluation_mode(model), without_gradients(model), precision.autocast(), uncompiled():
+        return str(write(model)) if is_main else str(write(model))[:0]
 
 
 def collect(
@@ -154,6 +176,8 @@ def collect(
         seed_forward(0, index * ranks.size() + ranks.rank(), precision.device)
         with precision.autocast():
             outcome = task(model, batch)
+        if not len(batch):  # others have one more
+            continue
         _add(sums["terms"], outcome.terms)
         _add(sums["counts"], task.count(batch))
         _add(sums["sums"], outcome.sums)
@@ -171,12 +195,14 @@ def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
     if ranks.size() == 1:
         return sums
     # Equal sums of equal updates leave equal weights; a step of the user's own may have forgotten to add.
-    norms = torch.stack(torch._foreach_norm([p.detach() for p in model.parameters()]))
+    norms = torch.stack(torch._foreach_norm([divided.local(p.detach()) for p in model.parameters()]))
+    num_shards = divided.num_shards(model)  # replicas alone are equal
     gathered = ranks.gather((norms.cpu(), sums))
     whole: dict[str, _Sums] = {kind: {} for kind in sums}
     for rank, (their_norms, theirs) in enumerate(gathered):
-        if not torch.equal(their_norms, gathered[0][0]):
-            raise RankFailedError(f"the weights of rank {rank} differ from those of rank 0")
+        if not torch.equal(their_norms, gathered[rank % num_shards][0]):
+            text = f"the weights of rank {rank} differ from those of rank {rank % num_shards}"
+            raise RankFailedError(text)
         for kind, values in theirs.items():
             _add(whole[kind], values)
     return whole

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.data.faults import refuse_not_finite
-from trainrun.loop.evaluate import MetricError, confusion_of, evaluate, shared_batches
+from trainrun.loop.evaluate import MetricError, confusion_of, evaluate, is_divided, shared_batches
 from trainrun.loop.probes import Probe
 from trainrun.loop.windows import Windows
 from trainrun.protocols import DataInfo, TaskProtocol
@@ -116,7 +116,8 @@ class Evaluator:
         data, sums = self.windows.data, dict[str, Tensor]()
         if state.features is not None:
             self.task.fit(data)  # type: ignore[attr-defined]  # what its metric compares in
-        batches, interruptible = shared_batches(data, split), self.signals.interruptible
+        batches = shared_batches(data, split, in_step=is_divided(kept.model))
+        interruptible = self.signals.interruptible
         try:
             metrics = evaluate(kept.model, self.task, batches, state.precision, interruptible, sums.update)
         except Exception as error:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Step, StepResult, Window
+from trainrun.runtime import divided
 from trainrun.runtime.compiler import is_compiled
 
 _ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of all inputs
@@ -26,7 +27,7 @@ def measure_health(step: Step, state: TrainState, window: Window) -> StepResult:
     Training is what it would be without: weights are copied, outputs are looked at, nothing is drawn.
     The step costs some 2 % more (tests/benchmarks/health.py); one of each log window is looked at.
     """
-    ratios, units = _Ratios(), _Units(state.model)
+    ratios, units = _Ratios(), _Units(state.model, step)
     with ExitStack() as opened:
         for part in getattr(state.optimizer, "modules", {}).values() or [state.optimizer]:
             opened.enter_context(part.register_step_pre_hook(ratios.copy))
@@ -58,16 +59,17 @@ class _Ratios:
         if self._depth:
             return
         for group, before in zip(optimizer.param_groups, self._before, strict=True):
-            size = torch.nn.utils.get_total_norm(before)
+            size = divided.whole(torch.nn.utils.get_total_norm(before))
             torch._foreach_sub_(before, group["params"])
-            self.by_group[group["name"]] = torch.nn.utils.get_total_norm(before) / size
+            self.by_group[group["name"]] = divided.whole(torch.nn.utils.get_total_norm(before)) / size
         self._before = []
 
 
 class _Units:
     """Which units of the ReLU layers have given anything but 0."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, step: Step) -> None:
+        self.step = step
         modules = dict(model.named_modules())
         layers = {} if is_compiled(model) else modules
         self.names: dict[nn.Module, str] = {m: name for name, m in layers.items() if isinstance(m, _ZEROING)}
@@ -93,6 +95,8 @@ class _Units:
         Beside one-dimensional convolutions three may be (N, units, length), too, and are left out.
         """
         if not isinstance(output, Tensor) or output.ndim < 2 or not output.numel():
+            return
+        if getattr(self.step, "stands_in", False):
             return
         if output.ndim == 3 and self._has_conv1d:
             return

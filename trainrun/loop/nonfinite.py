@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainrun import ranks
 from trainrun.protocols import Batch, NonFiniteReport, Outcome, Window
+from trainrun.runtime import divided
 from trainrun.runtime.compiler import uncompiled
 
 
@@ -30,7 +31,8 @@ def locate_nonfinite(
         for buffer, value in buffers:
             buffer.copy_(value)
     suspects = [suspect for suspect in ranks.gather(mine) if suspect is not None]
-    where, samples = (suspects or [(_in_gradients(model), [])])[0]  # gradients are the same on all ranks
+    in_gradients = max(ranks.gather(_in_gradients(model)))  # the same on all ranks, but for shards
+    where, samples = (suspects or [(in_gradients[1], [])])[0]
     indices = [int(index) for batch in window for index in batch.indices]
     samples = samples or list(chain.from_iterable(ranks.gather(indices)))
     batches = [_plain({"inputs": b.inputs, "targets": b.targets, "indices": b.indices}) for b in window]
@@ -57,11 +59,12 @@ def _suspects(
             yield from _outputs(model, batch, partial(forward, micro))
 
 
-def _in_gradients(model: nn.Module) -> str:
-    for name, p in reversed(list(model.named_parameters())):  # the backward pass came from the end
+def _in_gradients(model: nn.Module) -> tuple[int, str]:
+    """(place, what) of the last gradient that is bad; the backward pass came from the end."""
+    for place, (name, p) in reversed(list(enumerate(model.named_parameters(), 1))):
         if p.grad is not None and _is_bad(p.grad):
-            return f"the gradient of {name}"
-    return "the sum of the squares of the gradient, which is finite itself"
+            return place, f"the gradient of {name}"
+    return 0, "the sum of the squares of the gradient, which is finite itself"
 
 
 def _outputs(model: nn.Module, batch: Batch, forward: Callable[[Batch], Outcome]) -> Iterator[_Suspect]:
@@ -83,7 +86,7 @@ def _outputs(model: nn.Module, batch: Batch, forward: Callable[[Batch], Outcome]
 
 
 def _is_bad(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    return tensor.is_floating_point() and not bool(torch.isfinite(divided.local(tensor)).all())
 
 
 def _rows(tensor: Tensor, batch: Batch) -> list[int]:
@@ -97,7 +100,7 @@ def _rows(tensor: Tensor, batch: Batch) -> list[int]:
 def _plain(value: Any) -> Any:
     """Copies on the host, in containers that can be stored; of anything else its text."""
     if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
+        return divided.whole(value.detach()).cpu().clone()
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 
 from trainrun import ranks
+from trainrun.checkpoint.fetch import load_state
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.clock import Clock
@@ -53,7 +54,7 @@ def _roll_back(state: TrainState, policy: Policy, checkpoints: Checkpoints) -> N
     stored = (checkpoints.load_newest(warnings.warn) if ranks.is_main_process() else None) or {}
     stored.pop("metrics_bytes", None)  # the record tells of all that happened
     total, rollbacks, lr_factor = state.total_steps, state.rollbacks, state.lr_factor
-    state.load_state_dict(ranks.broadcast_object(stored))
+    load_state(state, stored)
     state.total_steps, state.rolled_back_to = total, state.step
     state.rollbacks, state.lr_factor = rollbacks + 1, lr_factor * policy.rollback_lr
 

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.nonfinite import locate_nonfinite
+from trainrun.loop.stand_in import stand_in
 from trainrun.optimizer import needs_closure
 from trainrun.protocols import Batch, DataInfo, Outcome, Parallel, StepResult, TaskProtocol, Window
 from trainrun.regularization.kinds import BatchChange, Penalty
+from trainrun.runtime import divided
 from trainrun.runtime.machine import seed_forward, syncs_batch_norm
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Positive, Rate
@@ -57,19 +59,21 @@ class Clip:
         if self.value is not None:
             torch._foreach_clamp_min_(gradients, -self.value)
             torch._foreach_clamp_max_(gradients, self.value)
-            return torch.nn.utils.get_total_norm(gradients)
+            return divided.whole(torch.nn.utils.get_total_norm(gradients))
         if self.agc is not None:
             for gradient, weight in zip(gradients, weights, strict=True):
                 limit = self.agc * _unit_norms(weight).clamp_(min=1e-3)
-                gradient.mul_((limit / _unit_norms(gradient).clamp_(min=1e-6)).clamp_(max=1))
-            return torch.nn.utils.get_total_norm(gradients)
+                divided.local(gradient).mul_((limit / _unit_norms(gradient).clamp_(min=1e-6)).clamp_(max=1))
+            return divided.whole(torch.nn.utils.get_total_norm(gradients))
         return norm
 
 
 def _unit_norms(tensor: Tensor) -> Tensor:
     """(units, 1, ...): of each row of a matrix or kernel; of a vector the one of the whole."""
-    dims = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
-    norms: Tensor = torch.linalg.vector_norm(tensor.detach(), dim=dims, keepdim=True)
+    if tensor.ndim < 2:
+        return divided.whole(torch.linalg.vector_norm(tensor.detach(), keepdim=True))
+    rows = divided.local(tensor.detach())  # of shards, too: they are divided by rows
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=tuple(range(1, tensor.ndim)), keepdim=True)
     return norms
 
 
@@ -106,6 +110,7 @@ class Step:
         self.task, self.policy, self.info, self.parallel = task, policy, info, parallel
         self.batch_changes, self.penalties = batch_changes, penalties
         self.accumulate, self.seed = accumulate, seed
+        self.stands_in = False  # in a pass that is made because other ranks make it
         self._draws = torch.Generator()  # for the batch changes, reseeded before each
         self._names: list[tuple[str, str]] = []  # of the numbers that ranks sum, once they have agreed
 
@@ -166,7 +171,12 @@ class WindowGradients:
     def __init__(self, step: Step, state: TrainState, window: Window) -> None:
         self.step, self.state, self.window = step, state, window
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-        self.all_ranks_pass = step.parallel.shards or syncs_batch_norm(state.model)
+        self.all_ranks_pass = syncs_batch_norm(state.model)  # which takes a batch without samples
+        if step.parallel.shards and not self.all_ranks_pass:
+            self.all_ranks_pass, self.window = (
+                True,
+                [batch if len(batch) else stand_in(batch) for batch in window],
+            )
         num_samples = float(sum(len(batch) for batch in window))
         self._mine = counts = {"": num_samples, **total([*map(step.task.count, window)])}
         self._counts = self._expected(counts) if ranks.size() > 1 else counts
@@ -208,10 +218,13 @@ class WindowGradients:
         for micro, batch in enumerate(self.window):
             if not len(batch) and not self.all_ranks_pass:
                 continue  # a rank without samples adds zeros
-            with parallel.micro_batch(state.model, self.parameters, micro == len(self.window) - 1):
+            is_last, self.step.stands_in = micro == len(self.window) - 1, not len(batch)
+            with parallel.micro_batch(state.model, self.parameters, is_last, not len(batch)):
                 outcome = self.forward(micro, batch)
                 share = reduce(add, [term / self.counts[name] for name, term in outcome.terms.items()])
-                state.precision.backward(share)
+                state.precision.backward(share if len(batch) else 0 * share)
+            if not len(batch):
+                continue
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
             sums.append(outcome.sums)
             losses.append(share.detach())
@@ -220,7 +233,7 @@ class WindowGradients:
         loss, parts = self._over_ranks(loss, {"terms": total(terms), "sums": total(sums)})
         penalties: dict[str, Tensor] = {}
         for name, penalty in self.step.penalties.items():
-            value = penalty.penalty(state.model)
+            value = divided.whole(penalty.penalty(state.model))
             state.precision.backward(value)
             penalties[name] = value.detach()
             loss = loss + penalties[name]
@@ -317,11 +330,14 @@ def _multi_pass_update(state: TrainState, passes: WindowGradients) -> StepResult
     with suppress(_NotFiniteError):
         state.optimizer.step(evaluate_window)  # type: ignore[arg-type]
     last = results[-1]
-    if last.applied and all(bool(torch.isfinite(p).all()) for p in passes.parameters):
+    is_finite = all(bool(torch.isfinite(divided.local(p)).all()) for p in passes.parameters)
+    if passes.step.parallel.shards:  # each rank has seen its own shards
+        is_finite = not any(ranks.largest([not is_finite]))
+    if last.applied and is_finite:
         _restore_buffers(state.model, statistics)
         return results[0]
     with torch.no_grad():
-        torch._foreach_copy_(passes.parameters, weights)
+        torch._foreach_copy_([*map(divided.local, passes.parameters)], [*map(divided.local, weights)])
     state.optimizer.load_state_dict(memory)
     _restore_buffers(state.model, before)
     return replace(last, norm=math.nan if last.applied else last.norm, applied=False)

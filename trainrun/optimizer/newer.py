@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from trainrun.optimizer.of_torch import Params, adamw
 from trainrun.optimizer.sam import CompositeOptimizer
+from trainrun.runtime import divided
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Betas, Count, NonNegative, Positive, Rate
 
@@ -144,10 +145,11 @@ class Muon(_ByGroup):
         for weight in weights:
             mean = self._memory(weight, "momentum_buffer")
             mean.lerp_(weight.grad, 1 - momentum)
-            matrix = weight.grad.lerp(mean, momentum).flatten(1)
-            update = orthogonalized(matrix, group["ns_steps"]).view(weight.shape)
+            ahead = divided.whole(weight.grad.lerp(mean, momentum))  # each rank has all of it
+            matrix = ahead.flatten(1)
+            update = divided.part(orthogonalized(matrix, group["ns_steps"]).view(weight.shape), weight)
             weight.mul_(1 - lr * group["weight_decay"])
-            weight.add_(update, alpha=-0.2 * lr * max(matrix.shape) ** 0.5)
+            divided.local(weight).add_(update, alpha=-0.2 * lr * max(matrix.shape) ** 0.5)
 
 
 def orthogonalized(matrix: Tensor, steps: int) -> Tensor:

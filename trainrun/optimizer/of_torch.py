@@ -17,7 +17,7 @@ Params = list[dict[str, Any]]
 
 def sgd(params: Params, lr: Positive, weight_decay: NonNegative) -> Optimizer:
     """w <- w - lr (g + weight_decay w) (Robbins and Monro, 1951)."""
-    return torch.optim.SGD(params, lr, weight_decay=weight_decay, fused=_fused(params))
+    return torch.optim.SGD(params, lr, weight_decay=weight_decay, **_kernels(params))
 
 
 def momentum(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNegative) -> Optimizer:
@@ -25,15 +25,15 @@ def momentum(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNega
 
     The form with (1 - momentum) g is this one with the learning rate lr (1 - momentum).
     """
-    return torch.optim.SGD(params, lr, momentum, weight_decay=weight_decay, fused=_fused(params))
+    return torch.optim.SGD(params, lr, momentum, weight_decay=weight_decay, **_kernels(params))
 
 
 def nesterov(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNegative) -> Optimizer:
     """Momentum whose step looks ahead: w <- w - lr (g + momentum v) (Sutskever et al., 2013)."""
     if momentum == 0:
         raise ConfigError.of("optimizer.momentum", "must be greater than 0 for nesterov, got 0; use sgd")
-    fused = _fused(params)
-    return torch.optim.SGD(params, lr, momentum, weight_decay=weight_decay, nesterov=True, fused=fused)
+    kernels = _kernels(params)
+    return torch.optim.SGD(params, lr, momentum, weight_decay=weight_decay, nesterov=True, **kernels)
 
 
 def adagrad(
@@ -146,6 +146,12 @@ def scaled_lr(
     if lr_scaling == "sqrt":
         return lr * ratio**0.5, f"{lr:g} x sqrt({window} / {base_batch_size}) = {lr * ratio**0.5:g}"
     return lr, f"{lr:g}"
+
+
+def _kernels(params: Params) -> dict[str, Any]:
+    """Fused kernels where they can be used; foreach ones for weights that are divided: SGD's know none."""
+    is_divided = any(hasattr(p, "device_mesh") for group in params for p in group["params"])
+    return {"foreach": True} if is_divided else {"fused": _fused(params)}
 
 
 def _fused(params: Iterable[dict[str, Any]]) -> bool | None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import optimizer
 
+from trainrun.runtime import divided
+
 _GLOBAL_HOOKS = (optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks)
 _plain_step: Callable[..., Any] = inspect.unwrap(torch.optim.Adam.step)  # below hooks and gradient mode
 
@@ -27,6 +29,7 @@ class _Lists(NamedTuple):
     """The state of one parameter group, in its parameters' order."""
 
     averages: list[list[Tensor]]
+    weights: list[Tensor]
     counters: Tensor  # (parameters,): the steps of each; what the state holds are its elements
     steps: list[Tensor]
 
@@ -62,7 +65,11 @@ class _Prepared(torch.optim.Adam):
             update: Any = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
             beta1, beta2 = group["betas"]
             settings = {name: group[name] for name in _SETTINGS}
-            tensors = (group["params"], of_group, *lists.averages, lists.steps)
+            if (
+                lists.weights[0] is not group["params"][0]
+            ):  # shards: torch would unwrap every list in each step
+                of_group = [*map(divided.local, of_group)]
+            tensors = (lists.weights, of_group, *lists.averages, lists.steps)
             update(*tensors, beta1=beta1, beta2=beta2, **settings)
         return None
 
@@ -78,8 +85,10 @@ class _Prepared(torch.optim.Adam):
             steps = list(counters.unbind())
             for memory, step in zip(memories, steps, strict=True):
                 memory["step"] = step
-            averages = [[memory[name] for memory in memories if name in memory] for name in _AVERAGES]
-            lists.append(_Lists(averages, counters, steps))
+            averages = [
+                [divided.local(memory[name]) for memory in memories if name in memory] for name in _AVERAGES
+            ]
+            lists.append(_Lists(averages, [*map(divided.local, group["params"])], counters, steps))
         return lists
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainrun.optimizer.of_torch import Params
+from trainrun.runtime import divided
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import NonNegative, Positive
 
@@ -99,7 +100,7 @@ class SAM(CompositeOptimizer):
                 closure()
         finally:
             with torch.no_grad():
-                torch._foreach_copy_(weights, before)
+                torch._foreach_copy_([*map(divided.local, weights)], [*map(divided.local, before)])
         self.parts[0].step()
         return loss
 
@@ -108,11 +109,12 @@ class SAM(CompositeOptimizer):
         gradients = [p.grad for p in weights if p.grad is not None]
         if self.adaptive:
             gradients = list(torch._foreach_mul(gradients, torch._foreach_abs(weights)))
-        scale = self.rho / (torch.nn.utils.get_total_norm(gradients) + 1e-12)
-        moves = torch._foreach_mul(gradients, scale)
+        scale = self.rho / (divided.whole(torch.nn.utils.get_total_norm(gradients)) + 1e-12)
+        moves = torch._foreach_mul([*map(divided.local, gradients)], scale)
+        parts = [*map(divided.local, weights)]
         if self.adaptive:
-            torch._foreach_mul_(moves, torch._foreach_abs(weights))
-        torch._foreach_add_(weights, moves)
+            torch._foreach_mul_(moves, torch._foreach_abs(parts))
+        torch._foreach_add_(parts, moves)
 
 
 def sam(

@@ -30,13 +30,19 @@ class DDP:
     """
 
     shards = False  # whether weights are divided among the ranks, so that all must make every pass
+    blocks = ""
 
     def __init__(self, bucket_mb: Positive, reduce_dtype: Literal["bf16"] | None) -> None:
         self.bucket_bytes = math.ceil(bucket_mb * 2**20)
         self.dtype = torch.bfloat16 if reduce_dtype == "bf16" else None
         self._buckets = _Buckets([], 1, None)
 
-    def place(self, model: nn.Module, device: torch.device) -> nn.Module:
+    def require_ranks(self) -> None:
+        """One is enough."""
+
+    def place(
+        self, model: nn.Module, device: torch.device, dtype: torch.dtype | None, blocks: Sequence[str]
+    ) -> nn.Module:
         """The model where it trains."""
         return model.to(device)
 
@@ -45,7 +51,7 @@ class DDP:
         return copy.deepcopy(model)
 
     def micro_batch(
-        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool
+        self, model: nn.Module, parameters: Sequence[nn.Parameter], is_last: bool, is_empty: bool = False
     ) -> AbstractContextManager[None]:
         """Within, one forward and backward pass. A window's last sends gradients as they are complete."""
         if not is_last or ranks.size() == 1:

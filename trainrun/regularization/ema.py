@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.regularization.kinds import WeightAverage
+from trainrun.runtime import divided
 from trainrun.vocabulary.ranges import Rate
 
 
@@ -52,4 +53,4 @@ class EMA(WeightAverage):
 
 
 def _floats(model: nn.Module) -> list[Tensor]:
-    return [p for p in model.parameters() if p.is_floating_point()]
+    return [divided.local(p) for p in model.parameters() if p.is_floating_point()]

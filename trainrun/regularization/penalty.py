@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from trainrun.regularization.kinds import Penalty
+from trainrun.runtime import divided
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, NonNegative
 
@@ -44,13 +47,15 @@ class Elastic(Penalty):
 
 def decayed(model: nn.Module) -> list[Tensor]:
     """The trained matrices and kernels of a model, on which penalties act: not norms and biases."""
-    return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    weights: list[Any] = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    # A sum may gather what is divided; its gradient is then divided again.
+    return [w.redistribute(placements=w.placements) if hasattr(w, "placements") else w for w in weights]
 
 
 def near_zero(model: nn.Module) -> float:
     """The share of penalised weights that are smaller than 1e-3."""
     weights = [w.detach() for w in decayed(model)] or [torch.ones(1)]
-    small = torch.stack([(w.abs() < _NEAR_ZERO).sum() for w in weights]).sum()
+    small = divided.whole(torch.stack([(w.abs() < _NEAR_ZERO).sum() for w in weights]).sum())
     return float(small) / sum(w.numel() for w in weights)
 
 

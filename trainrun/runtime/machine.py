@@ -9,7 +9,6 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Literal
 
 import numpy as np
@@ -21,7 +20,7 @@ from trainrun.runtime import slurm
 from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.duration import parse
 from trainrun.vocabulary.errors import ConfigError
-from trainrun.vocabulary.ranges import Count
+from trainrun.vocabulary.ranges import ClockTime, Count
 from trainrun.vocabulary.seeds import derive, stream
 
 
@@ -33,6 +32,7 @@ class Runtime:
     threads: int | None
     deterministic: bool
     compile: Literal["off", "model", "step"]
+    activation_checkpointing: str | None  # a name pattern of modules, or auto
     channels_last: bool
     sync_batch_norm: bool
     profile: int | None  # steps to trace
@@ -44,16 +44,16 @@ class Runtime:
         """CPU threads in use."""
         return torch.get_num_threads()
 
-    def prepare(self, model: nn.Module, batch_size: int) -> nn.Module:
-        """The model on its device, in the memory format that convolutions like."""
-        model = model.to(self.device)
+    def prepare(self, model: nn.Module, batch_size: int, stays: bool = False) -> nn.Module:
+        """The model on its device, in the memory format that convolutions like; one that `stays`, as is."""
+        model = model if stays else model.to(self.device)
         if self.sync_batch_norm and self._can_sync:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if self.threads is None and self.device.type == "cpu":
             products = (p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
             if all(products):  # every layer is a small one: a second thread would cost more than it saves
                 torch.set_num_threads(1)
-        for parameter in model.parameters() if self.channels_last else ():
+        for parameter in model.parameters() if self.channels_last and not stays else ():
             if parameter.ndim == 4:  # `contiguous` would leave kernels of one channel or pixel as they are
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
         return model
@@ -79,19 +79,20 @@ def runtime(
     threads: Count | None,
     deterministic: bool,
     compile: Literal["off", "model", "step"],
+    activation_checkpointing: Literal["auto"] | str | None,
     channels_last: bool,
     sync_batch_norm: bool,
     profile: Count | None,
     preemption_signal: Literal["auto", "USR1", "USR2", "TERM", "HUP"] | None,
-    time_limit: str | None,
-    timeout: str,
+    time_limit: ClockTime | None,
+    timeout: ClockTime,
     trust: list[str],
 ) -> Runtime:
     """Choose the device, set threads and determinism for this process.
 
     Of several ranks each gets the GPU of its number on its machine, or its part of the cores.
     `preemption_signal` auto is USR2 in a Slurm job, none elsewhere. `time_limit` is by the clock: 90min.
-    So is `timeout`, for which ranks wait for one that makes no progress.
+    `timeout` is how long a rank waits for another.
 
     `trust` names packages that stored runs may import beyond torch's own; it is read where a
     config is resolved, and has no effect here. `compile` is done when training starts: runtime/compiler.py.
@@ -108,9 +109,9 @@ def runtime(
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False  # it would choose the arithmetic by a timing
     told_by = slurm.preemption_signal() if preemption_signal == "auto" else preemption_signal
-    limit_s = None if time_limit is None else _seconds("time_limit", time_limit)
-    ranks.set_timeout(timedelta(seconds=_seconds("timeout", timeout)))
-    flags = (deterministic, compile, channels_last, sync_batch_norm)
+    limit_s = None if time_limit is None else parse(time_limit).seconds
+    ranks.set_timeout(parse(timeout).seconds)
+    flags = (deterministic, compile, activation_checkpointing, channels_last, sync_batch_norm)
     return Runtime(chosen, threads, *flags, profile, told_by, limit_s)
 
 
@@ -219,16 +220,6 @@ def _device_of_rank(name: str) -> torch.device:
         text = f"{place.local_size} ranks on this machine need a GPU each, there are {num_gpus}"
         raise ConfigError.of("runtime.device", text)
     return torch.device("cuda", place.local_rank)
-
-
-def _seconds(key: str, limit: str) -> float:
-    try:
-        duration = parse(limit)
-        if not duration.is_clock or not duration.seconds:
-            raise ValueError(f"must be a time such as 30s, 90min or 12h, got {limit}")
-    except ValueError as error:
-        raise ConfigError.of(f"runtime.{key}", str(error)) from None
-    return duration.seconds
 
 
 def cores() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import json
 import warnings
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from trainrun.checkpoint.commit import write
+from trainrun.checkpoint.shards import encoded, tensors_in, whole
 from trainrun.model.calling import arguments_of
 from trainrun.parameters.lora import merge
 from trainrun.protocols import DataInfo, TaskProtocol
@@ -27,7 +28,7 @@ from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError, StorageError, TrainrunError
 from trainrun.vocabulary.version import __version__
 
-_NEEDS = {".safetensors": ("safetensors",), ".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
+_NEEDS = {".safetensors": (), ".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
 SUFFIXES = tuple(_NEEDS)
 _TOLERANCE = 1e-4  # of the largest output: another program adds up in another order
 _LARGEST_ONNX_BYTES = 2**31 - 2**20  # protobuf's limit for one file, less what is not weights
@@ -161,21 +162,22 @@ def _compare(model: nn.Module, forward: Forward, arguments: Arguments) -> Compar
 
 
 def _write_safetensors(model: nn.Module, arguments: Arguments, path: Path, text: str) -> None:
-    from safetensors.torch import save
-
-    # Copies: the format refuses two names of one memory, which tied weights are.
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
-    path.write_bytes(save(tensors, {"format": "pt", "trainrun": text}))
+    tensors = [(name, tensor.cpu(), (0,) * tensor.ndim) for name, tensor in model.state_dict().items()]
+    write(path, encoded(tensors, {"trainrun": text}))
 
 
 def _read_safetensors(path: Path, model: nn.Module) -> Forward:
-    from safetensors.torch import load_file
+    """The model itself with the file's weights: a copy would take the memory once more."""
 
-    fresh = copy.deepcopy(model)
-    for tensor in fresh.state_dict().values():
-        tensor.zero_()
-    fresh.load_state_dict(load_file(path))
-    return fresh
+    def forward(*args: Any, **keywords: Any) -> Any:
+        live = model.state_dict()
+        for tensor in live.values():
+            tensor.zero_()
+        for name, tensor in tensors_in([path]).items():
+            live[name].copy_(whole(tensor))
+        return model(*args, **keywords)
+
+    return forward
 
 
 def _batch_sizes(arguments: Arguments) -> Any:

@@ -7,9 +7,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.assembly.schedule import LRPreview
+from trainrun.checkpoint.fetch import load_state
 from trainrun.checkpoint.reader import run_id_of, steps_in
 from trainrun.checkpoint.store import load_newest
 from trainrun.data.order import position_after
@@ -70,11 +70,11 @@ def restore(parts: Parts, stored: dict[str, Any] | None, options: RunOptions) ->
 
     Prints the learning rates ahead beside those planned so far, where the options change them.
     """
-    stored, state = ranks.broadcast_object(stored), parts.state
+    state = parts.state
+    total = state.total_steps
+    stored = load_state(state, stored)
     if stored is None:
         return None
-    total = state.total_steps
-    state.load_state_dict(stored)
     _require_position(parts)
     if options.changes:
         state.stop_reason = None  # whether the run has ended is decided again

@@ -41,7 +41,9 @@ FREE = (
     *("logger*", "checkpoint*", "loop.log_every", "loop.health", "loop.probes"),
     *("data.num_workers", "data.root"),
     *("data.eval_batch_size", "runtime.preemption_signal", "runtime.time_limit", "runtime.trust", "name"),
-    *("runtime.profile", "runtime.timeout", "parallel", "parallel._target_", "parallel.bucket_mb"),
+    *("runtime.profile", "runtime.timeout", "runtime.activation_checkpointing"),
+    *("parallel", "parallel._target_", "parallel.bucket_mb"),
+    *(f"parallel.{key}" for key in ("blocks", "shard", "reduce", "offload")),  # how fsdp divides, not what
 )
 TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),

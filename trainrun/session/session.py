@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.assembly.compiled import compiled
+from trainrun.assembly.costs import memory_at_end
 from trainrun.assembly.schedule import Rates
+from trainrun.checkpoint.fetch import assist
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
 from trainrun.config.compose.composer import Composition, to_yaml
@@ -69,6 +71,7 @@ class Result:
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
     final_weights: str  # which weights it ended with, in words; empty where it was interrupted
     seconds_by_part: Mapping[str, float]  # steps, data, evaluation, save, logging
+    memory: str = ""  # at its peak beside what was planned, in words
 
     def history(self, frame: bool = False) -> Any:
         """The run's curves, as `trainrun.history` returns them."""
@@ -78,6 +81,7 @@ class Result:
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
+    parts.parallel.require_ranks()
     requested_dir = composition.settings["run_dir"]
     if requested_dir and not run_dir and ranks.is_main_process() and _is_run(requested_dir):
         claim(requested_dir)  # raises, before compiling takes its time
@@ -106,6 +110,7 @@ def continue_run(parts: Parts, run_dir: Path, storable: Mapping[str, Any], optio
     What `options` change becomes the run's once this process holds the folder's lock.
     """
     parts.runtime.require_sync()
+    parts.parallel.require_ranks()
     parts = compiled(parts, options.quiet)
     if not ranks.is_main_process():
         return _assist(parts, options)
@@ -149,12 +154,12 @@ def _run(
             result = _follow(events, sinks, run_dir, parts.state)
         if result.reason == signals.preemption:
             say(requeue())
-        return result
+        return replace(result, memory=memory_at_end(parts.settings, parts.state, parts.activations))
 
 
 def _assist(parts: Parts, options: RunOptions) -> Result:
     """Run any other rank: compute, and leave folder, records and loggers to the main process."""
-    run_dir = Path(ranks.broadcast_object(""))
+    run_dir = Path(assist())
     with _loop_of(parts, run_dir, "", None) as (loop, signals):
         restore(parts, None, options)
         signals.install()

@@ -13,6 +13,7 @@ import torch
 
 from trainrun.assembly.build import Parts
 from trainrun.checkpoint import reader
+from trainrun.checkpoint.fetch import load_eval_weights
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
 from trainrun.model.pretrained import PRETRAINED, download
 from trainrun.run.files import object_in, read_json
@@ -62,7 +63,7 @@ def load_weights(parts: Parts, choice: CheckpointChoice) -> str:
     stored = reader.load_parts(choice.path)
     if problem := reader.problem_in(stored, choice.step):
         raise ResumeError(f"checkpoint: {choice.path} {problem}")
-    weights = reader.load_eval_weights(parts.state.model, choice.path, stored)
+    weights = load_eval_weights(parts.state.model, choice.path, stored)
     parts.state.check_fitted(stored)
     if parts.state.features is not None:
         parts.state.features.load_state_dict(stored["features"])

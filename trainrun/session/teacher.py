@@ -15,6 +15,7 @@ from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.assembly.factory import Factory
 from trainrun.checkpoint import reader
+from trainrun.checkpoint.fetch import load_eval_weights
 from trainrun.checkpoint.state import require_same_data
 from trainrun.config.call import StoredOrigin
 from trainrun.config.check import check
@@ -44,14 +45,14 @@ def with_teacher(parts: Parts, run_dir: Path | None = None) -> Parts:
     try:
         path = _checkpoint(loss.teacher)
         stored = _content(path)
-        sha256 = str(reader.manifest_of(path)["files"]["state.pt"]["sha256"])
+        sha256 = reader.identity_of(reader.manifest_of(path))
         began_with = object_in(read_json(run_dir / "environment.json"), "teacher") if run_dir else {}
         if began_with.get("sha256", sha256) != sha256:
             raise ResumeError(f"{_KEY}: {path} has changed since the run began; start a new run")
         make = _factory(path.parent.parent, parts.make.trust)
         _require_same_samples(parts, make, stored)
         model = parts.another_model(make)
-        weights = reader.load_eval_weights(model, path, stored)
+        weights = load_eval_weights(model, path, stored)
     except ResumeError as error:
         raise ResumeError(re.sub("^(RUN|checkpoint):", f"{_KEY}:", str(error))) from None
     loss.network = model.to(parts.runtime.device).requires_grad_(False).eval()

@@ -14,6 +14,7 @@ import platform
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ LINGER_S = 5.0  # for all to say that they failed; a launcher ends them 30 s aft
 LEAST_SHARE = 0.005  # of a processor's time; a slow download takes as much, a sleeping process less
 FAILURE, VERDICT = "failure", "verdict"  # keys in the store
 _HOST = platform.node()
+_Since = dict[tuple[int, int, int], float]  # when (rank, its collective, its progress) was first seen
 _WATCHED = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}
 _RECORDED = "TORCH_FR_BUFFER_SIZE", "TORCH_NCCL_TRACE_BUFFER_SIZE"  # the latter is its name of before
 
@@ -69,8 +71,8 @@ class OverdueError(RuntimeError):
 class Heartbeat:
     """This rank's heartbeat, and what it reads of the others'."""
 
-    def __init__(self, store: Store, rank: int, size: int, timeout: timedelta) -> None:
-        self.timeout_s = timeout.total_seconds()
+    def __init__(self, store: Store, rank: int, size: int, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
         self.verdict = Verdict("")
         # A connection of its own: waits elsewhere hold theirs.
         self._store, self._rank = store.clone(), rank  # type: ignore[attr-defined]
@@ -79,6 +81,7 @@ class Heartbeat:
         self._count = self._collective = 0
         self._tasks: list[str] = []
         self._pending: list[Work] = []
+        self._letters = Counter[tuple[int, int]]()
         self._has_failed, self._ended = False, threading.Event()
         self._beat()
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
@@ -86,12 +89,13 @@ class Heartbeat:
     def close(self) -> None:
         self._ended.set()
 
-    def set_timeout(self, limit: timedelta) -> None:
+    def set_timeout(self, timeout_s: float) -> None:
         """Wait so long; NCCL, and torch's own engines on hosts, whatever progress there is."""
-        from torch.distributed.distributed_c10d import _set_pg_timeout
+        from torch.distributed.distributed_c10d import _set_pg_timeout, _world
 
-        self.timeout_s = limit.total_seconds()
-        _set_pg_timeout(limit)
+        self.timeout_s = timeout_s
+        for group in _world.pg_map:
+            _set_pg_timeout(timedelta(seconds=timeout_s), group)
 
     @contextmanager
     def working(self, task: str) -> Iterator[None]:
@@ -102,14 +106,14 @@ class Heartbeat:
         finally:
             self._tasks.remove(task)
 
-    def begin(self, tensor: Tensor, operation: str | None, source: int) -> Callable[[], Any]:
+    def begin(self, tensor: Tensor, operation: str | None, source: int, group: Any) -> Callable[[], Any]:
         """Begin to join a contiguous tensor, in place; without an operation all get that of `source`.
 
         What is returned waits for it: on hosts as this class does, on GPUs in their stream.
         """
-        from torch.distributed import AllreduceOptions, BroadcastOptions, ReduceOp, group
+        from torch.distributed import AllreduceOptions, BroadcastOptions, GroupMember, ReduceOp
 
-        world: Any = group.WORLD
+        world: Any = group or GroupMember.WORLD
         options: Any = AllreduceOptions() if operation else BroadcastOptions()
         options.asyncOp = True
         if not tensor.is_cuda:
@@ -138,18 +142,42 @@ class Heartbeat:
 
         Raises RuntimeError where it failed, or others failed meanwhile, or ranks are overdue.
         """
-        since: dict[tuple[int, int, int], float] = {}
+        since: _Since = {}
         while not _is_complete(work, self._every_s):
-            beats, now = self._beats(), time.monotonic()
-            if any(beat.has_failed for beat in beats) or self._store.check([FAILURE]):
-                raise RuntimeError("another rank has failed")
-            late = [rank for rank, beat in enumerate(beats) if beat.collective < number]
-            others = late or [rank for rank in range(len(beats)) if rank != self._rank]
-            seen = [(rank, beats[rank].collective, beats[rank].progress) for rank in others]
-            since = {state: since.get(state, now) for state in seen}
-            if overdue := [rank for (rank, *_), first in since.items() if now - first > self.timeout_s]:
-                raise OverdueError(overdue)
+            since = self._look(since, lambda rank, beat: beat.collective < number)
         self._pending.remove(work)
+
+    def post(self, to: int, text: str) -> None:
+        """Leave another rank a text, which it collects."""
+        self._store.set(self._letter(self._rank, to), text)
+
+    def collect(self, source: int) -> str:
+        """The next text of another rank, waited for as a collective is."""
+        key, since, pause_s = self._letter(source, self._rank), _Since(), 0.001
+        while not self._store.check([key]):
+            since = self._look(since, lambda rank, _: rank == source)
+            time.sleep(pause_s)
+            pause_s = min(self._every_s, 1.5 * pause_s)
+        text: str = self._store.get(key).decode()
+        self._store.delete_key(key)
+        return text
+
+    def _letter(self, source: int, to: int) -> str:
+        self._letters[source, to] += 1
+        return f"letter {source} {to} {self._letters[source, to]}"
+
+    def _look(self, since: _Since, is_late: Callable[[int, Beat], bool]) -> _Since:
+        """When each rank that is waited for made progress. Raises where others failed or are overdue."""
+        beats, now = self._beats(), time.monotonic()
+        if any(beat.has_failed for beat in beats) or self._store.check([FAILURE]):
+            raise RuntimeError("another rank has failed")
+        late = [rank for rank, beat in enumerate(beats) if is_late(rank, beat)]
+        others = late or [rank for rank in range(len(beats)) if rank != self._rank]
+        seen = [(rank, beats[rank].collective, beats[rank].progress) for rank in others]
+        since = {state: since.get(state, now) for state in seen}
+        if overdue := [rank for (rank, *_), first in since.items() if now - first > self.timeout_s]:
+            raise OverdueError(overdue)
+        return since
 
     def judge(self, error: RuntimeError) -> str:
         """Why a collective failed, in words that all ranks share; waits a moment for what the others say."""
@@ -185,7 +213,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         self._count += 1
-        task = self._tasks[-1] if self._tasks else ""
+        task = next(reversed(self._tasks), "")  # other threads add and remove
         beat = Beat(_HOST, self._count, self.progress, self._collective, task, self._has_failed)
         self._store.set(self._keys[self._rank], json.dumps(asdict(beat)))
 

@@ -13,10 +13,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import ranked
+from ranked import Ranks
 from torch.distributed import TCPStore
 
-from trainrun import heartbeat
-from trainrun.heartbeat import Heartbeat, OverdueError
+from trainrun.ranks import heartbeat
+from trainrun.ranks.heartbeat import Heartbeat, OverdueError
 
 TIMEOUT_S = 0.6
 
@@ -51,12 +53,18 @@ def hearts() -> Iterator[Callable[[int], list[Heartbeat]]]:
     made: list[Heartbeat] = []
 
     def make(size: int) -> list[Heartbeat]:
-        made.extend(Heartbeat(store, rank, size, timedelta(seconds=TIMEOUT_S)) for rank in range(size))
+        made.extend(Heartbeat(store, rank, size, TIMEOUT_S) for rank in range(size))
         return made
 
     yield make
     for heart in made:
         heart.close()
+
+
+@pytest.fixture(scope="module")
+def in_ranks() -> Iterator[Ranks]:
+    with ranked.serving() as ready:
+        yield ready
 
 
 @contextmanager
@@ -77,6 +85,39 @@ def overdue(heart: Heartbeat) -> tuple[list[int], float]:
     with pytest.raises(OverdueError) as raised:
         wait(heart, Work())
     return list(raised.value.missing), time.monotonic() - began
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("killed", "rank 1 died\n"), ("hangs", "rank 1 did not come within 2 seconds (runtime.timeout)\n")],
+)
+def test_the_rank_at_fault_is_named(in_ranks: Ranks, size: int, how: str, said: str) -> None:
+    began = time.monotonic()
+    ended = in_ranks(size, ranked.fail_alone, 1, how)
+    assert time.monotonic() - began < 20
+    for rank, end in enumerate(ended):
+        if rank != 1:
+            assert f"RankFailedError: {said}" in end.error, end.error
+
+
+def test_letters_come_in_order_and_are_waited_for_as_long_as_the_other_makes_progress(hearts: Any) -> None:
+    first, second, _ = hearts(3)
+    second.post(0, "a")
+    second.post(0, "b")
+    assert [first.collect(1), first.collect(1)] == ["a", "b"]
+
+    def work() -> None:
+        for _ in range(4):
+            time.sleep(TIMEOUT_S / 2)
+            second.progress += 1
+        second.post(0, "c")
+
+    with beside(work):
+        assert first.collect(1) == "c"
+    with pytest.raises(OverdueError) as raised:
+        first.collect(1)
+    assert raised.value.missing == [1]
 
 
 def test_a_collective_that_is_complete_is_not_waited_for(hearts: Any) -> None:
@@ -191,7 +232,7 @@ def test_where_the_store_is_gone_its_holder_died(has_launcher: bool, monkeypatch
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         store = TCPStore("127.0.0.1", int(holder.stdout.readline()), is_master=False)
-        hearts = [Heartbeat(store, rank, 3, timedelta(seconds=1)) for rank in range(3)]
+        hearts = [Heartbeat(store, rank, 3, 1.0) for rank in range(3)]
         holder.kill()
         holder.wait()
         who = "torchrun on node7" if has_launcher else "rank 0 or its machine"

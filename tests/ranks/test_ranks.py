@@ -44,6 +44,7 @@ def test_sums_are_over_all_ranks_and_in_every_type(met: list[dict[str, object]])
         assert rank["is channels last"]
         assert rank["numbers"] == [3.0, 0.2]
         assert rank["largest"] == [2.0, -1.0]
+        assert rank["peaks"] == {"rss_peak_bytes_of_ranks": 2.0}
         assert rank["total"] == {"host": 3.0, "device": torch.tensor(3.0)}
         assert rank["large"] == (3.0, 3.0)
 
@@ -92,9 +93,9 @@ def test_the_launcher_says_who_is_who(
 
 def test_the_command_that_starts_as_many_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ranks.command() == ["trainrun"]
-    monkeypatch.setattr(ranks, "launched", lambda: RankInfo(0, 4, 0, 4))
+    monkeypatch.setattr("trainrun.ranks.launcher.launched", lambda: RankInfo(0, 4, 0, 4))
     assert " ".join(ranks.command()) == "torchrun --nproc-per-node 4 -m trainrun"
-    monkeypatch.setattr(ranks, "launched", lambda: RankInfo(0, 4, 0, 2))
+    monkeypatch.setattr("trainrun.ranks.launcher.launched", lambda: RankInfo(0, 4, 0, 2))
     assert " ".join(ranks.command()) == "torchrun --nnodes 2 --nproc-per-node 2 -m trainrun"
 
 
@@ -232,7 +233,7 @@ def test_nccl_is_watched_before_it_begins(before: dict[str, str], monkeypatch: p
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ranks, "launched", lambda: RankInfo(0, 2, 0, 2))
     monkeypatch.setattr(ranks, "Heartbeat", lambda *_: None)
-    for name in ("_place", "_heart", "_store"):
+    for name in ("_place", "_heartbeat", "_store"):
         monkeypatch.setattr(ranks, name, getattr(ranks, name))
     monkeypatch.setattr(ranks.atexit, "register", lambda function: None)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

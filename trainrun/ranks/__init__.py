@@ -16,12 +16,21 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from trainrun.heartbeat import FAILURE, LINGER_S, Heartbeat, watch_nccl
+from trainrun.ranks.asked import agree as agree
+from trainrun.ranks.asked import agreed_to_stop as agreed_to_stop
+from trainrun.ranks.asked import ask as ask
+from trainrun.ranks.asked import asked as asked
+from trainrun.ranks.asked import forget_asked as forget_asked
+from trainrun.ranks.asked import num_meetings as num_meetings
+from trainrun.ranks.asked import take_agreed_save as take_agreed_save
+from trainrun.ranks.buckets import copy_back, in_buckets
+from trainrun.ranks.heartbeat import FAILURE, LINGER_S, Heartbeat, watch_nccl
+from trainrun.ranks.launcher import RankInfo as RankInfo
+from trainrun.ranks.launcher import command as command
+from trainrun.ranks.launcher import launched as launched
 from trainrun.vocabulary.errors import RankFailedError
 
 if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
@@ -30,28 +39,13 @@ if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are an
 
 T = TypeVar("T")
 
-START = timedelta(minutes=10)  # for all to come at first; later `runtime.timeout` holds
+TIMEOUT = timedelta(minutes=10)  # for a rank that does not come, until `runtime.timeout` is read
 LINGER = timedelta(seconds=LINGER_S)  # so that the launcher ends no rank while another one writes why
-BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
-_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-
-
-@dataclass(frozen=True)
-class RankInfo:
-    """This process among those of the run, and among those of its machine."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
 
 
 _place = RankInfo()
 _store: Store | None = None
-_heart: Heartbeat | None = None
-_asked = [0.0, 0.0]  # of this rank: to stop, to save
-_agreed = [False, False]  # the same of any rank, as of the last meeting
-_meetings = 0
+_heartbeat: Heartbeat | None = None
 
 
 def rank() -> int:
@@ -74,26 +68,9 @@ def rank_info() -> RankInfo:
     return _place
 
 
-def launched() -> RankInfo:
-    """What the launcher says in the environment; one process where there is none."""
-    if not all(name in os.environ for name in _LAUNCHED):
-        return RankInfo()
-    number, total, local = (int(os.environ[name]) for name in _LAUNCHED[:3])
-    return RankInfo(number, total, local, int(os.environ.get("LOCAL_WORLD_SIZE", total)))
-
-
-def command() -> list[str]:
-    """The words that start trainrun with as many processes as the launcher started."""
-    info = launched()
-    if info.size == 1:
-        return ["trainrun"]
-    machines = ["--nnodes", str(info.size // info.local_size)] if info.size > info.local_size else []
-    return ["torchrun", *machines, "--nproc-per-node", str(info.local_size), "-m", "trainrun"]
-
-
 def join() -> None:
     """Join the processes that the launcher started, once. Raises RankFailedError if they do not come."""
-    global _place, _store, _heart
+    global _place, _store, _heartbeat
     info = launched()
     if info.size == 1 or _place.size > 1:
         return
@@ -106,40 +83,11 @@ def join() -> None:
     if "nccl" in backend:
         watch_nccl()
     with _meeting():
-        _store, _, _ = next(rendezvous("env://", timeout=START))
-        heart = Heartbeat(_store, info.rank, info.size, START)
-        dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=START)
-    _place, _heart = info, heart
+        _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+        heartbeat = Heartbeat(_store, info.rank, info.size, TIMEOUT.total_seconds())
+        dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
+    _place, _heartbeat = info, heartbeat
     atexit.register(_leave_at_exit)
-
-
-def set_timeout(limit: timedelta) -> None:
-    """Wait so long from now on for a rank that makes no progress."""
-    if _heart is not None:
-        _heart.set_timeout(limit)
-
-
-def tick() -> None:
-    """Count a piece of work: ranks that wait for this one go on waiting. For any thread."""
-    if _heart is not None:
-        _heart.progress += 1
-
-
-@contextmanager
-def working(task: str) -> Iterator[None]:
-    """Within, others wait for this rank as long as it computes; `task` is what it does, as in "saving"."""
-    with _heart.working(task) if _heart is not None else nullcontext():
-        yield
-
-
-def is_lowest_living() -> bool:
-    """Whether this rank writes and speaks: the first one, or where it died the next that lives."""
-    return _place.rank == (_heart.lowest_living if _heart is not None else 0)
-
-
-def has_main_process_stopped() -> bool:
-    """Whether the first rank lives, but does nothing any more."""
-    return _heart is not None and 0 in _heart.verdict.missing and not _heart.verdict.has_died
 
 
 def leave(clean: bool) -> None:
@@ -148,8 +96,8 @@ def leave(clean: bool) -> None:
     The first rank's end is waited for, so that the launcher, which ends all when one has ended,
     does not end it while it saves or writes what happened.
     """
-    global _place, _heart
-    if _place.size == 1 or _heart is None:
+    global _place, _heartbeat
+    if _place.size == 1 or _heartbeat is None:
         return
     import torch
 
@@ -157,20 +105,55 @@ def leave(clean: bool) -> None:
         if clean:
             add_numbers([0.0])
         # NCCL would wait for what the others never send, and gloo for a collective that nobody ends.
-        if clean or not (torch.cuda.is_available() or _heart.has_pending):
+        if clean or not (torch.cuda.is_available() or _heartbeat.has_pending):
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
             _store.set("done", "1") if is_lowest_living() else _store.wait(["done"], LINGER)
-    _heart.close()
-    _place, _heart = RankInfo(), None
+    _heartbeat.close()
+    _place, _heartbeat = RankInfo(), None
 
 
 def _leave_at_exit() -> None:
     """Leave, where the process is not ours; gloo's thread would keep one that gave up on a collective."""
-    is_stuck = _heart is not None and _heart.has_pending
+    is_stuck = _heartbeat is not None and _heartbeat.has_pending
     leave(clean=False)
     if is_stuck:
         end(RankFailedError.exit_code)
+
+
+def set_timeout(timeout_s: float) -> None:
+    """How long a rank that makes no progress is waited for from now on."""
+    if _heartbeat is not None:
+        _heartbeat.set_timeout(timeout_s)
+
+
+@contextmanager
+def working(task: str) -> Iterator[None]:
+    """Within, others wait for this rank as long as it computes; `task` is what it does, as in "saving"."""
+    with _heartbeat.working(task) if _heartbeat is not None else nullcontext():
+        yield
+
+
+def meet() -> None:
+    """Wait for all ranks, before they send what is not waited for as long: to GPUs, or in torch's engines."""
+    add_numbers([])
+
+
+def progressed() -> None:
+    """Note that what others may wait for gets on: a piece of a file was written. For any thread."""
+    if _heartbeat is not None:
+        _heartbeat.progress += 1
+
+
+def is_lowest_living() -> bool:
+    """Whether this rank writes and speaks: the first one, or where it died the next that lives."""
+    return _place.rank == (_heartbeat.lowest_living if _heartbeat is not None else 0)
+
+
+def has_main_process_stopped() -> bool:
+    """Whether the first rank lives, but does nothing any more."""
+    verdict = _heartbeat.verdict if _heartbeat is not None else None
+    return verdict is not None and 0 in verdict.missing and not verdict.has_died
 
 
 def end(code: int) -> None:
@@ -223,9 +206,12 @@ def local_first() -> Iterator[None]:
         add_numbers([0.0])
 
 
-def start_sum(tensors: Sequence[Tensor]) -> Callable[[], None]:
-    """Begin to sum contiguous tensors over the ranks, in place; what is returned waits for the sums."""
-    waits = [_start(tensor, "SUM") for tensor in tensors]
+def start_sum(tensors: Sequence[Tensor], group: Any = None) -> Callable[[], None]:
+    """Begin to sum contiguous tensors over the ranks, in place; what is returned waits for the sums.
+
+    `group`: torch's, of some of the ranks.
+    """
+    waits = [_start(tensor, "SUM", group=group) for tensor in tensors]
 
     def wait() -> None:
         for wait_for_tensor in waits:
@@ -240,10 +226,10 @@ def add(tensors: Sequence[Tensor]) -> None:
         return
     import torch
 
-    flats = [(bucket, torch.cat([t.reshape(-1) for t in bucket])) for bucket in _buckets(tensors)]
+    flats = [(bucket, torch.cat([t.reshape(-1) for t in bucket])) for bucket in in_buckets(tensors)]
     start_sum([flat for _, flat in flats])()
     for bucket, flat in flats:
-        _copy_back(bucket, flat)
+        copy_back(bucket, flat)
 
 
 def broadcast(tensors: Sequence[Tensor]) -> None:
@@ -252,10 +238,10 @@ def broadcast(tensors: Sequence[Tensor]) -> None:
         return
     import torch
 
-    for bucket in _buckets([tensor.detach() for tensor in tensors]):
+    for bucket in in_buckets([tensor.detach() for tensor in tensors]):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
         _start(flat.view(torch.uint8), None)()
-        _copy_back(bucket, flat)
+        copy_back(bucket, flat)
 
 
 def add_numbers(numbers: Sequence[float]) -> list[float]:
@@ -266,49 +252,6 @@ def add_numbers(numbers: Sequence[float]) -> list[float]:
 def largest(numbers: Sequence[float]) -> list[float]:
     """Of each number the ranks' largest."""
     return _on_hosts(numbers, "MAX")
-
-
-def ask(stop: bool = False, save: bool = False) -> None:
-    """Let all ranks know, when they next add numbers up, that this one was asked to stop or to save."""
-    if _place.size == 1:
-        return
-    _asked[:] = [float(stop or _asked[0]), float(save or _asked[1])]
-
-
-def asked() -> list[float]:
-    """What this rank was asked, to be summed over all and given to `agree`."""
-    sent = [*_asked]
-    if sent[1]:  # else a signal may come just now
-        _asked[1] = 0.0
-    return sent
-
-
-def agree(asked: Sequence[float]) -> None:
-    """Take note, as all ranks do at this place, of what any of them was asked."""
-    global _meetings
-    _meetings += 1
-    _agreed[:] = [before or count > 0 for before, count in zip(_agreed, asked, strict=True)]
-
-
-def forget_asked() -> None:
-    """Begin anew: what was asked and agreed was of a run that has ended."""
-    _asked[:], _agreed[:] = [0.0, 0.0], [False, False]
-
-
-def agreed_to_stop() -> bool:
-    """Whether any rank was asked to stop before they last added numbers up; the same on all."""
-    return _agreed[0]
-
-
-def take_agreed_save() -> bool:
-    """Whether any was asked to save; each asking counts once."""
-    asked, _agreed[1] = _agreed[1], False
-    return asked
-
-
-def num_meetings() -> int:
-    """How often the hosts have met: with it grows what they have agreed on."""
-    return _meetings
 
 
 def start_total(numbers: Mapping[str, float | Tensor]) -> Callable[[], dict[str, float | Tensor]]:
@@ -336,6 +279,20 @@ def start_total(numbers: Mapping[str, float | Tensor]) -> Callable[[], dict[str,
 def gather(value: T) -> list[T]:
     """Every rank's value, in order; with several ranks tensors are on the host."""
     return [broadcast_object(value, source) for source in range(_place.size)]
+
+
+def post(to: int, text: str) -> None:
+    """Leave another rank a text, which it must `collect`; also in a thread beside the loop."""
+    assert _heartbeat is not None
+    with _meeting():
+        _heartbeat.post(to, text)
+
+
+def collect(source: int) -> str:
+    """The next text of another rank. Raises RankFailedError where none comes and it makes no progress."""
+    assert _heartbeat is not None
+    with _meeting():
+        return _heartbeat.collect(source)
 
 
 def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
@@ -379,41 +336,18 @@ def broadcast_object(value: T, source: int = 0) -> T:
     return sent
 
 
-def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Tensors of one type and device together, up to BUCKET_BYTES."""
-    buckets: list[list[Tensor]] = []
-    kinds = groupby(sorted(tensors, key=lambda t: str((t.dtype, t.device))), lambda t: (t.dtype, t.device))
-    for _, same in kinds:
-        room = 0
-        for tensor in same:
-            if room < tensor.nbytes:
-                buckets.append([])
-                room = BUCKET_BYTES
-            buckets[-1].append(tensor)
-            room -= tensor.nbytes
-    return buckets
-
-
-def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
-    import torch
-
-    pieces = zip(flat.split([tensor.numel() for tensor in bucket]), bucket, strict=True)
-    with torch.no_grad():
-        torch._foreach_copy_(bucket, [piece.view(tensor.shape) for piece, tensor in pieces])
-
-
-def _start(tensor: Tensor, operation: str | None, source: int = 0) -> Callable[[], None]:
+def _start(tensor: Tensor, operation: str | None, source: int = 0, group: Any = None) -> Callable[[], None]:
     """Begin to join a contiguous tensor over the ranks, as `Heartbeat.begin` does; what is returned waits."""
-    assert _heart is not None
+    assert _heartbeat is not None
     with _meeting():
-        return _meeting()(_heart.begin(tensor, operation, source))
+        return _meeting()(_heartbeat.begin(tensor, operation, source, group))
 
 
 @contextmanager
 def _meeting() -> Iterator[None]:
-    """Raises RankFailedError, with what the failed rank said of itself, where the ranks cannot meet."""
+    """Raises RankFailedError where the ranks cannot meet, with what is known of the rank at fault."""
     try:
         yield
     except RuntimeError as error:
-        text = _heart.judge(error) if _heart is not None else f"the other ranks did not come: {error}"
+        text = _heartbeat.judge(error) if _heartbeat is not None else f"the other ranks did not come: {error}"
         raise RankFailedError(text) from error

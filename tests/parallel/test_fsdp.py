@@ -1,0 +1,119 @@
+"""Runs whose weights are divided among ranks, against the same with one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ranked
+import torch
+from ranked import KINDS, Came, Ranks
+
+TORTURE = pytest.mark.torture
+SHARDED = [kind for kind in KINDS if kind != "l-bfgs"]  # which is refused
+
+
+@pytest.fixture(scope="module")
+def in_ranks() -> Iterator[Ranks]:
+    with ranked.serving() as ranks:
+        yield ranks
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Came]:
+    folder = tmp_path_factory.mktemp("alone")
+    return {kind: ranked.train(kind, folder / kind, 1) for kind in SHARDED}
+
+
+@pytest.fixture(scope="module")
+def together(in_ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Came]]:
+    return in_ranks.values(2, ranked.train_sharded, tmp_path_factory.mktemp("two"), 2, None, "every", SHARDED)
+
+
+def near(value: object) -> object:
+    return pytest.approx(value, rel=1e-4, abs=1e-5) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("kind", SHARDED)
+def test_two_ranks_train_as_one(kind: str, together: list[dict[str, Came]], alone: dict[str, Came]) -> None:
+    compare(kind, [each[kind] for each in together], alone[kind])
+
+
+def compare(kind: str, ranks: list[Came], single: Came) -> None:
+    for came in ranks:
+        for name, value in single.weights.items():
+            if "running" not in name and "tracked" not in name:  # statistics are each rank's own
+                torch.testing.assert_close(came.weights[name], value, rtol=0, atol=2e-6)
+        for name in ("step", "samples", "position", "last", "skipped"):
+            assert getattr(came, name) == getattr(single, name)
+        assert came.evaluations == ranks[0].evaluations, "ranks decide by other metrics"
+    if not kind.startswith("batch norm"):
+        lines, expected = ([json.loads(line) for line in c.metrics.splitlines()] for c in (ranks[0], single))
+        assert len(lines) == len(expected) > 0
+        for ours, theirs in zip(lines, expected, strict=True):
+            assert ours == {key: near(value) for key, value in theirs.items()}
+
+
+HARD = ("sam", "class weights", "parameters used by some", "clipping and a penalty", "adamw and an average")
+
+
+@pytest.mark.parametrize(
+    ("shard", "reduce"),
+    [pytest.param(None, "last", marks=TORTURE), pytest.param(2, "every", marks=TORTURE), (2, "last")],
+)
+def test_four_ranks_and_replicas_train_as_one(
+    in_ranks: Ranks, alone: dict[str, Came], tmp_path: Path, shard: int | None, reduce: str
+) -> None:
+    ranks = in_ranks.values(4, ranked.train_sharded, tmp_path / "four", 4, shard, reduce, HARD)
+    for kind in HARD:
+        compare(kind, [each[kind] for each in ranks], alone[kind])
+
+
+@pytest.mark.parametrize(
+    ("size", "shard"), [(2, None), pytest.param(4, 2, marks=TORTURE), pytest.param(4, None, marks=TORTURE)]
+)
+def test_every_optimizer_steps_on_shards_as_on_whole_weights(
+    in_ranks: Ranks, size: int, shard: int | None
+) -> None:
+    alone = ranked.optimize([*ranked.OPTIMIZERS], None)
+    for came in in_ranks.values(size, ranked.optimize, [*ranked.OPTIMIZERS], shard):
+        for kind, weights in alone.items():
+            atol = 5e-4 if kind == "muon" else 2e-5  # whose iteration in bfloat16 makes much of a rounding
+            torch.testing.assert_close(
+                came[kind], weights, rtol=0, atol=atol, msg=lambda m, k=kind: f"{k}: {m}"
+            )
+
+
+def test_muon_orthogonalises_the_whole_matrix(in_ranks: Ranks) -> None:
+    for pairs in in_ranks.values(2, ranked.muon_beside_whole):
+        for ours, whole in pairs:
+            assert torch.equal(ours, whole)
+
+
+def test_all_ranks_roll_back_to_their_shards(in_ranks: Ranks, tmp_path: Path) -> None:
+    rollbacks, weights, step = ranked.roll_back(tmp_path / "one")
+    for came in in_ranks.values(2, ranked.roll_back, tmp_path / "two", True):
+        assert (came[0], came[2]) == (rollbacks, step)
+        assert rollbacks
+        torch.testing.assert_close(came[1], weights, rtol=0, atol=2e-6)
+
+
+def test_what_is_not_finite_is_found_whichever_rank_saw_it(in_ranks: Ranks) -> None:
+    for where, samples, norm, indices in in_ranks.values(2, ranked.break_sample, 7, True):
+        assert (where, samples, norm, indices) == ("the inputs", [7], "nan", [[0, 1, 2, 3], [4, 5, 6, 7]])
+
+
+def test_a_run_is_divided_by_its_blocks_or_refused(in_ranks: Ranks, tmp_path: Path) -> None:
+    for divided in in_ranks.values(2, ranked.divided_as):
+        assert divided == {
+            "blocks": ["0.weight: 4 of 8 rows", "1.weight: 2 of 3 rows", "clone equal"],
+            "tied": "parallel.blocks: a.weight and b.weight are one weight, "
+            "which blocks cannot divide apart; name a module of both",
+            "shard=4": "parallel.shard: must divide the number of ranks, got 4 for 2 ranks",
+            "offload": "parallel.offload: has no effect: "
+            "the weights of ranks on CPUs lie in host memory already",
+            "scalar": "parallel: fsdp cannot divide this model: "
+            "fully_shard doesn't support scalar parameters. Change s to a 1D tensor with numel equal to 1.",
+        }

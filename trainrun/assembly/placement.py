@@ -1,0 +1,70 @@
+"""Put a model where it trains: on its device, whole, or divided among the ranks (FSDP)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrun import ranks
+from trainrun.assembly.factory import Factory
+from trainrun.model.activation_checkpointing import checkpoint_activations
+from trainrun.model.blocks import blocks_of
+from trainrun.precision import Precision
+from trainrun.protocols import BatchSpec, Parallel
+from trainrun.runtime.machine import Runtime
+from trainrun.vocabulary.errors import ConfigError
+
+
+def place(
+    make: Factory,
+    model: nn.Module,
+    runtime: Runtime,
+    parallel: Parallel,
+    precision: Precision,
+    batch_spec: BatchSpec,
+) -> nn.Module:
+    """The model where it trains, with the first rank's weights; before it is divided it lies on the host."""
+    if parallel.shards:
+        _refuse(make)
+    model = runtime.prepare(model, batch_spec.batch_size, parallel.shards)
+    if runtime.activation_checkpointing is not None:  # below what `parallel` puts around blocks
+        checkpoint_activations(model, runtime.activation_checkpointing)
+    ranks.broadcast([*model.parameters(), *model.buffers()])
+    blocks = _blocks(model, parallel.blocks) if parallel.shards else []
+    return parallel.place(model, runtime.device, precision.dtype, blocks)
+
+
+def refuse_undividable(optimizer: Any) -> None:
+    """Raises ConfigError for an optimizer whose step needs whole weights."""
+    reasons = {
+        torch.optim.Adafactor: "means of rows and columns",
+        torch.optim.LBFGS: "one vector of all weights",
+    }
+    for part in getattr(optimizer, "parts", [optimizer]):
+        for kind, reason in reasons.items():
+            if isinstance(part, kind):
+                text = f"{kind.__name__} needs {reason}, which parallel=fsdp divides among the ranks"
+                raise ConfigError.of("optimizer", f"{text}; use adamw, or parallel=ddp", "optimizer=adamw")
+
+
+def _blocks(model: nn.Module, pattern: str) -> list[str]:
+    """The names of the modules that are divided one by one; by `auto` none where there are no equal ones."""
+    try:
+        return [name for name, _ in blocks_of(model, pattern)]
+    except ValueError as error:
+        if pattern == "auto":
+            return []
+        raise ConfigError.of("parallel.blocks", str(error), "parallel.blocks=auto") from None
+
+
+def _refuse(make: Factory) -> None:
+    """Raises ConfigError for what needs the whole model in one process."""
+    settings = make.settings
+    if settings["runtime"]["compile"] != "off":
+        text = "is not offered with parallel=fsdp; use off"
+        raise ConfigError.of("runtime.compile", text, "runtime.compile=off")
+    if settings["loop"].get("probes"):
+        text = "look at a whole model, which parallel=fsdp divides; leave them out, or use parallel=ddp"
+        raise ConfigError.of("loop.probes", text, "parallel=ddp")
