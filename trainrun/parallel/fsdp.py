@@ -108,7 +108,8 @@ class FSDP:
             yield
         except RuntimeError as error:
             if "gloo" in str(error) or "NCCL" in str(error):
-                ranks.add_numbers([])  # raises an error that says which rank failed
+                with ranks.meeting():  # raises an error that says which rank failed
+                    raise
             raise
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], numbers: Sequence[Tensor]) -> list[Tensor]:
@@ -144,7 +145,9 @@ class FSDP:
             raise ConfigError.of("parallel.shard", text, "parallel.shard=null")
         if size == shard:
             return init_device_mesh(kind, (size,), mesh_dim_names=("shard",))
-        return init_device_mesh(kind, (size // shard, shard), mesh_dim_names=("replica", "shard"))
+        mesh = init_device_mesh(kind, (size // shard, shard), mesh_dim_names=("replica", "shard"))
+        ranks.set_timeout()
+        return mesh
 
 
 class _Used:

@@ -82,7 +82,7 @@ def join() -> None:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     if "nccl" in backend:
         watch_nccl()
-    with _meeting():
+    with meeting():
         _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
         heartbeat = Heartbeat(_store, info.rank, info.size, TIMEOUT.total_seconds())
         dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
@@ -121,8 +121,8 @@ def _leave_at_exit() -> None:
         end(RankFailedError.exit_code)
 
 
-def set_timeout(timeout_s: float) -> None:
-    """How long a rank that makes no progress is waited for from now on."""
+def set_timeout(timeout_s: float | None = None) -> None:
+    """How long a rank that makes no progress is waited for from now on; None: as before, in new groups too."""
     if _heartbeat is not None:
         _heartbeat.set_timeout(timeout_s)
 
@@ -284,14 +284,14 @@ def gather(value: T) -> list[T]:
 def post(to: int, text: str) -> None:
     """Leave another rank a text, which it must `collect`; also in a thread beside the loop."""
     assert _heartbeat is not None
-    with _meeting():
+    with meeting():
         _heartbeat.post(to, text)
 
 
 def collect(source: int) -> str:
     """The next text of another rank. Raises RankFailedError where none comes and it makes no progress."""
     assert _heartbeat is not None
-    with _meeting():
+    with meeting():
         return _heartbeat.collect(source)
 
 
@@ -339,12 +339,12 @@ def broadcast_object(value: T, source: int = 0) -> T:
 def _start(tensor: Tensor, operation: str | None, source: int = 0, group: Any = None) -> Callable[[], None]:
     """Begin to join a contiguous tensor over the ranks, as `Heartbeat.begin` does; what is returned waits."""
     assert _heartbeat is not None
-    with _meeting():
-        return _meeting()(_heartbeat.begin(tensor, operation, source, group))
+    with meeting():
+        return meeting()(_heartbeat.begin(tensor, operation, source, group))
 
 
 @contextmanager
-def _meeting() -> Iterator[None]:
+def meeting() -> Iterator[None]:
     """Raises RankFailedError where the ranks cannot meet, with what is known of the rank at fault."""
     try:
         yield

@@ -28,6 +28,7 @@ def in_buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
 
 
 def copy_back(bucket: list[Tensor], flat: Tensor) -> None:
+    """Put the pieces of a flat tensor back where they were taken from."""
     import torch
 
     pieces = zip(flat.split([tensor.numel() for tensor in bucket]), bucket, strict=True)

@@ -61,11 +61,7 @@ class Verdict:
 
 
 class OverdueError(RuntimeError):
-    """Ranks made no progress within the time."""
-
-    def __init__(self, missing: Sequence[int]) -> None:
-        super().__init__("overdue")
-        self.missing = missing
+    """Ranks, which are its argument, made no progress within the time."""
 
 
 class Heartbeat:
@@ -89,13 +85,13 @@ class Heartbeat:
     def close(self) -> None:
         self._ended.set()
 
-    def set_timeout(self, timeout_s: float) -> None:
+    def set_timeout(self, timeout_s: float | None) -> None:
         """Wait so long; NCCL, and torch's own engines on hosts, whatever progress there is."""
         from torch.distributed.distributed_c10d import _set_pg_timeout, _world
 
-        self.timeout_s = timeout_s
+        self.timeout_s = timeout_s or self.timeout_s
         for group in _world.pg_map:
-            _set_pg_timeout(timedelta(seconds=timeout_s), group)
+            _set_pg_timeout(timedelta(seconds=self.timeout_s), group)
 
     @contextmanager
     def working(self, task: str) -> Iterator[None]:
@@ -143,7 +139,8 @@ class Heartbeat:
         Raises RuntimeError where it failed, or others failed meanwhile, or ranks are overdue.
         """
         since: _Since = {}
-        while not _is_complete(work, self._every_s):
+        pause_s = self._every_s * max(1, len(self._keys) / 64)  # a thousand ranks keep the store busy
+        while not _is_complete(work, pause_s):
             since = self._look(since, lambda rank, beat: beat.collective < number)
         self._pending.remove(work)
 
@@ -223,7 +220,7 @@ class Heartbeat:
     def _judge(self, error: RuntimeError) -> Verdict:
         self._has_failed = True
         self._beat()
-        missing = error.missing if isinstance(error, OverdueError) else None
+        missing = error.args[0] if isinstance(error, OverdueError) else None
         deadline, heard = time.monotonic() + LINGER_S, dict[tuple[int, int], float]()
         while True:
             if self._store.check([FAILURE]):
