@@ -33,6 +33,7 @@ PLAIN = of()
         "runtime.device=cpu",
         "runtime.trust=[timm]",
         "runtime.time_limit=90min",
+        "runtime.timeout=30min",
         "runtime.preemption_signal=USR2",
         "sweep.retries=3",
         "run_dir=a resume=auto",
@@ -97,7 +98,7 @@ def test_every_setting_of_the_default_run_counts_or_is_left_out_on_purpose() -> 
         ),
         *("checkpoint.keep_every", "loop.log_every", "loop.health", "loop.probes", "data.num_workers"),
         *("data.eval_batch_size", "runtime.device", "runtime.threads", "runtime.trust"),
-        *("runtime.preemption_signal", "runtime.time_limit"),
+        *("runtime.preemption_signal", "runtime.time_limit", "runtime.timeout"),
         *(path for path in leaves(settings) if path.startswith("logger.")),
     }
 

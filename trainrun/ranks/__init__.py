@@ -122,7 +122,7 @@ def _leave_at_exit() -> None:
 
 
 def set_timeout(timeout_s: float | None = None) -> None:
-    """How long a rank that makes no progress is waited for from now on; None: as before, in new groups too."""
+    """Wait so long for a rank that makes no progress, from now on; None: the same for new groups of ranks."""
     if _heartbeat is not None:
         _heartbeat.set_timeout(timeout_s)
 
