@@ -28,6 +28,7 @@ from sharded import (  # noqa: F401  # called by name
     go_on,
     resume_divided,
     resume_wide,
+    roll_back_wide,
     save_divided,
     save_whole,
     save_wide,

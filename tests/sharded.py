@@ -22,6 +22,8 @@ from trainrun.checkpoint.fetch import load_eval_weights, load_state
 from trainrun.checkpoint.reader import load_parts, problem_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
+from trainrun.loop.rollback import _roll_back
+from trainrun.loop.step import Clip, Policy
 from trainrun.regularization.ema import EMA
 
 WIDTH = 12
@@ -220,6 +222,19 @@ def resume_wide(folder: Path, kind: str, mib: int) -> float:
     load_state(state, stored)
     peak = _memory("VmHWM") - before
     return peak / (mib * 2**20 / (ranks.size() if kind == "shards" else 1))
+
+
+def roll_back_wide(folder: Path, mib: int) -> float:
+    """The same of a rollback, by a state that is live and has its moments."""
+    before = _warm("whole")
+    state, owner = wide("whole", mib), checkpoints(folder)
+    for parameter in state.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    state.optimizer.step()
+    Path("/proc/self/clear_refs").write_text("5")  # a step takes more by itself
+    _roll_back(state, Policy(Clip(None, None, None), "rollback", 1, 0.5), owner)
+    assert state.step == 1 and len(state.optimizer.state) == LAYERS
+    return (_memory("VmHWM") - before) / (mib * 2**20)
 
 
 def evaluate_wide(folder: Path, mib: int) -> float:

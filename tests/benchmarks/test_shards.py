@@ -11,7 +11,9 @@ from ranked import serving
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
 
-def test_peaks(tmp_path: Path) -> None:
+def test_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in shards.FREED.items():
+        monkeypatch.setenv(name, value)
     with serving() as in_ranks:
         peaks = shards.peaks(in_ranks, tmp_path, mib=192)
     # A little above the bars of the benchmark: a small state has the same fixed costs.

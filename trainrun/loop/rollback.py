@@ -51,6 +51,8 @@ def _roll_back(state: TrainState, policy: Policy, checkpoints: Checkpoints) -> N
     """
     if ranks.is_main_process() and state.rolled_back_to is not None:
         checkpoints.forget_for_older(state.rolled_back_to)
+    state.optimizer.zero_grad()
+    state.optimizer.state.clear()  # the stored moments would lie in memory beside those that they replace
     stored = (checkpoints.load_newest(warnings.warn) if ranks.is_main_process() else None) or {}
     stored.pop("metrics_bytes", None)  # the record tells of all that happened
     total, rollbacks, lr_factor = state.total_steps, state.rollbacks, state.lr_factor
