@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import threading
 import time
@@ -33,7 +32,7 @@ SILENT_S = 3.0  # without a beat: a process that is dead or stopped
 LINGER_S = 5.0  # for all to say that they failed; a launcher ends them 30 s after the first
 LEAST_SHARE = 0.005  # of a processor's time; a slow download takes as much, a sleeping process less
 FAILURE, VERDICT = "failure", "verdict"  # keys in the store
-_HOST = platform.node()
+_HOST = os.uname().nodename
 _Since = dict[tuple[int, int, int], float]  # when (rank, its collective, its progress) was first seen
 _WATCHED = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}
 _RECORDED = "TORCH_FR_BUFFER_SIZE", "TORCH_NCCL_TRACE_BUFFER_SIZE"  # the latter is its name of before
