@@ -226,6 +226,7 @@ def meetings() -> dict[str, Any]:
         "first": ranks.broadcast_object({"a": [me, "text", None], "b": torch.full((2,), me)}),
         "gathered": ranks.gather((me, torch.full((int(me),), me))),
         "large": _large(),
+        "hook": sys.excepthook.__name__,
     }
 
 

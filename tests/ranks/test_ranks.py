@@ -57,6 +57,10 @@ def test_what_the_first_gives_arrives_to_the_last_bit(met: list[dict[str, object
         assert same_bits(rank["gathered"], [(1.0, torch.ones(1)), (2.0, torch.full((2,), 2.0))])
 
 
+def test_a_script_shows_what_ends_a_rank_as_without_ranks(met: list[dict[str, object]]) -> None:
+    assert [rank["hook"] for rank in met] == ["_plainly", "_plainly"]  # torch's own would swallow it
+
+
 def test_one_rank_gives_back_what_it_is_given() -> None:
     tensor = torch.ones(2)
     ranks.join()

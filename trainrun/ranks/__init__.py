@@ -82,11 +82,12 @@ def join() -> None:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     if "nccl" in backend:
         watch_nccl()
+    hook = sys.excepthook
     with meeting():
         _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
         heartbeat = Heartbeat(_store, info.rank, info.size, TIMEOUT.total_seconds())
         dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
-    _place, _heartbeat = info, heartbeat
+    _place, _heartbeat, sys.excepthook = info, heartbeat, hook  # torch's would swallow what ours prints
     atexit.register(_leave_at_exit)
 
 
