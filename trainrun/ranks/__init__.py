@@ -1,7 +1,7 @@
 """The processes of one run (ranks): numbers and tensors summed by all-reduce, broadcasts, errors shared.
 
-`torchrun` starts one for each GPU. Each computes its share of every window and every split, and
-meets the others only here; with one process these functions give back what they are given.
+`torchrun` or `srun` starts one for each GPU. Each computes its share of every window and every split,
+and meets the others only here; with one process these functions give back what they are given.
 Gradients are summed by `trainrun/parallel/`, which stands on these.
 Whenever the hosts add numbers up, two more go with them: whether a rank was asked to stop, or to
 save. So all of them learn of it at the same place, and no step needs a meeting for it alone.
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trainrun.ranks.heartbeat import Heartbeat, guard_nccl
 from trainrun.ranks.launcher import RankInfo as RankInfo
+from trainrun.ranks.launcher import agree_on_attempt, slurm_variables
 from trainrun.ranks.launcher import command as command
 from trainrun.ranks.launcher import launched as launched
 from trainrun.vocabulary.errors import RankFailedError
@@ -75,15 +76,20 @@ def join() -> None:
     info = launched()
     if info.size == 1 or _place.size > 1:
         return
+    for name, value in slurm_variables().items():
+        os.environ.setdefault(name, value)
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     # Tensors on the host go by gloo whatever the device; NCCL begins at the first tensor on a GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     guard_nccl()
     with _meeting():
-        _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+        launchers, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+        attempt = agree_on_attempt(launchers, info, TIMEOUT.total_seconds())
+        _store = PrefixStore(attempt, launchers)
         dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
         _heartbeat = Heartbeat(_store, info.rank, info.size)
     _place = info
