@@ -83,13 +83,13 @@ def command() -> list[str]:
     info = launched()
     if info.size == 1:
         return ["trainrun"]
-    machines = ["--nnodes", str(info.size // info.local_size)] if info.size > info.local_size else []
     if is_srun():
-        nodes = ["--nodes", machines[1]] if machines else []
-        return ["srun", *nodes, "--ntasks", str(info.size), "trainrun"]
-    if machines:
-        machines += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{os.environ['MASTER_ADDR']}:29400"]
-    return torchrun(info.local_size, *machines)
+        nodes = os.environ.get("SLURM_STEP_NUM_NODES", "1")
+        return ["srun", "--nodes", nodes, "--ntasks", str(info.size), "trainrun"]
+    if info.size == info.local_size:
+        return torchrun(info.size)
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{os.environ['MASTER_ADDR']}:29400"]
+    return torchrun(info.local_size, "--nnodes", str(info.size // info.local_size), *meeting)
 
 
 def torchrun(size: int, *machines: str) -> list[str]:
