@@ -106,7 +106,7 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
         raise ResumeError(f"{file}: is not a mapping of settings")
     for text in filter(_OTHER.search, texts(settings)):
         raise ResumeError(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {text}")
-    added = _ADDED_GROUPS if "runtime" in settings else {}  # a run's: only those are completed
+    added = _ADDED_GROUPS if "budget" in settings else {}  # a whole run's
     return added | {str(key): _completed(value) for key, value in with_new_names(settings).items()}
 
 
