@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trainrun.ranks.heartbeat import Heartbeat, guard_nccl
 from trainrun.ranks.launcher import RankInfo as RankInfo
-from trainrun.ranks.launcher import agree_on_attempt, slurm_variables
+from trainrun.ranks.launcher import agree_on_attempt, has_store, slurm_variables
 from trainrun.ranks.launcher import command as command
 from trainrun.ranks.launcher import launched as launched
 from trainrun.vocabulary.errors import RankFailedError
@@ -115,7 +115,12 @@ def leave(clean: bool) -> None:
         if clean or not torch.cuda.is_available():  # NCCL would wait for what the others never send
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
-            _store.set("done", "1") if is_main_process() else _store.wait(["done"], LINGER)
+            _store.set(f"left {_place.rank}", "1")
+            others = [f"left {rank}" for rank in range(_place.size) if rank not in _dead]
+            if not is_main_process():
+                _store.wait(["left 0"], LINGER)
+            elif not has_store():  # it ends with this process, and they have yet to say or read why
+                _store.wait(others, LINGER)
     _place, _heartbeat = RankInfo(), None
 
 

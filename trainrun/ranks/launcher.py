@@ -137,8 +137,13 @@ def remember_folder(run_dir: str) -> None:
         store.set(f"folder {_runs}", run_dir)
 
 
+def has_store() -> bool:
+    """Whether the launcher has the store where ranks meet; else the first rank has it."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
 def _is_kept() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return has_store() and "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _kept_store() -> Store | None:
