@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ import pytest
 import ranked
 import torch
 from ranked import Ranks, serving
+from torch.distributed.run import get_args_parser
 from torture.settings import RANK_KILLS, SEED
 from toy import same_bits
 from waiting import HANG_S
 
 from tests.end_to_end.test_ranks import RUN, STEPS, prepared, said
+from tests.end_to_end.test_rows import blocks, paste
+from trainrun.config.check import problems_of
+from trainrun.session.train import read_line
 
 WORDS = [word for word in RUN if not word.startswith("run_dir=")]
 
@@ -95,31 +100,39 @@ def test_two_launchers_are_one_run_that_goes_on_after_a_kill(folder: Path, unbro
 
 @pytest.mark.torture
 def test_ranks_killed_at_random_go_on_by_themselves(folder: Path, unbroken: Path) -> None:
-    rng, began = random.Random(SEED), time.monotonic()
-    with torchrun(folder, "--nproc-per-node", "2") as launcher:
-        launcher.communicate(timeout=HANG_S)
-    lasts_s = time.monotonic() - began
+    rng, restarts = random.Random(SEED), 0
     for number in range(max(1, RANK_KILLS // 5)):
         place = folder / str(number)
         place.mkdir()
         prepared(place)
         with torchrun(place, "--nproc-per-node", "2", "--max-restarts", "3") as launcher:
-            for _ in range(3):
-                threading.Timer(rng.uniform(2, 2 * lasts_s), kill_one, (launcher.pid, rng)).start()
+            killer = threading.Thread(target=kill_ranks, args=(launcher.pid, rng))
+            killer.start()
             _, text = launcher.communicate(timeout=HANG_S)
+            killer.join()
         assert launcher.returncode == 0, text
         runs = list(place.glob("outputs/*/*/config.yaml"))
         assert len(runs) == 1, (runs, text)
         assert_same(runs[0].parent, unbroken)
+        restarts += text.count("started again by torchrun")
+    print(f"{restarts} restarts of runs that had begun")
 
 
-def kill_one(launcher: int, rng: random.Random) -> None:
-    """Kill one of a launcher's ranks; where it is just starting them, none."""
-    try:
-        children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        os.kill(int(rng.choice(children)), signal.SIGKILL)
-    except (OSError, IndexError):
-        pass
+def kill_ranks(launcher: int, rng: random.Random) -> None:
+    """Kill a rank of each of three attempts, where it still runs some time after it was started."""
+    seen: set[int] = set()
+    with suppress(OSError):  # the launcher has ended
+        for _ in range(3):
+            while not (ranks := _children(launcher) - seen):
+                time.sleep(0.01)
+            seen |= ranks
+            time.sleep(rng.uniform(0.5, 2.5))
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(sorted(ranks)), signal.SIGKILL)
+
+
+def _children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def test_four_tasks_of_slurm_are_one_run(in_ranks: Ranks, folder: Path) -> None:
@@ -142,6 +155,24 @@ def test_a_mistake_of_four_tasks_is_told_once_and_names_srun(in_ranks: Ranks, fo
     texts = [task.err for task in said(in_ranks(2, ranked.as_tasks, 2, folder, "-m", "seed=0,1"), 2, 2)]
     (text,) = filter(None, texts)
     assert "run it without srun, and with sweep.ranks=2 for as many in each job" in text
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_batch_script_of_the_guide_means_what_it_says(number: int, tmp_path: Path) -> None:
+    """Its words are taken by torchrun and by trainrun; srun and scontrol are stand-ins."""
+    scripts = [block for block in blocks("cluster", "text") if block.startswith("#!/bin/bash")]
+    assert len(scripts) == 3
+    body = "".join(line for line in scripts[number].splitlines(True) if not line.startswith("#"))
+    stand_ins = "scontrol() { echo node1; echo node2; }\n"
+    words = paste("bash", stand_ins + body.replace("exec srun ", ""), tmp_path)
+    if number == 2:
+        options = get_args_parser().parse_args(words)
+        assert (options.nnodes, options.nproc_per_node, options.max_restarts) == ("2", "4", 3)
+        assert (options.rdzv_endpoint, options.module) == ("node1:29400", True)
+        assert options.training_script == "trainrun"
+        words = options.training_script_args
+    line = read_line(words)
+    assert not problems_of(line.composer.compose(line.arguments.overrides))
 
 
 SWEEP = ("-m", "seed=0,1", "sweep.ranks=2", "name=two")

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trainrun.ranks.heartbeat import Heartbeat, guard_nccl
 from trainrun.ranks.launcher import RankInfo as RankInfo
-from trainrun.ranks.launcher import agree_on_attempt, has_store, slurm_variables
 from trainrun.ranks.launcher import command as command
 from trainrun.ranks.launcher import launched as launched
+from trainrun.ranks.launcher import leave_store, store_of_attempt
 from trainrun.vocabulary.errors import RankFailedError
 
 if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
@@ -76,20 +76,14 @@ def join() -> None:
     info = launched()
     if info.size == 1 or _place.size > 1:
         return
-    for name, value in slurm_variables().items():
-        os.environ.setdefault(name, value)
     import torch
     import torch.distributed as dist
-    from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
 
     # Tensors on the host go by gloo whatever the device; NCCL begins at the first tensor on a GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     guard_nccl()
     with _meeting():
-        launchers, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
-        attempt = agree_on_attempt(launchers, info, TIMEOUT.total_seconds())
-        _store = PrefixStore(attempt, launchers)
+        _store = store_of_attempt(info, TIMEOUT)
         dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
         _heartbeat = Heartbeat(_store, info.rank, info.size)
     _place = info
@@ -115,12 +109,7 @@ def leave(clean: bool) -> None:
         if clean or not torch.cuda.is_available():  # NCCL would wait for what the others never send
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
-            _store.set(f"left {_place.rank}", "1")
-            others = [f"left {rank}" for rank in range(_place.size) if rank not in _dead]
-            if not is_main_process():
-                _store.wait(["left 0"], LINGER)
-            elif not has_store():  # it ends with this process, and they have yet to say or read why
-                _store.wait(others, LINGER)
+            leave_store(_store, _place.rank, set(range(_place.size)) - _dead, LINGER)
     _place, _heartbeat = RankInfo(), None
 
 

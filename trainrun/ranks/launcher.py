@@ -97,6 +97,24 @@ def torchrun(size: int, *machines: str) -> list[str]:
     return ["torchrun", *machines, "--nproc-per-node", str(size), "-m", "trainrun"]
 
 
+def store_of_attempt(info: RankInfo, limit: timedelta) -> Store:
+    """The store where the ranks meet that the launcher started together."""
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    for name, value in slurm_variables().items():
+        os.environ.setdefault(name, value)
+    store: Store = next(rendezvous("env://", timeout=limit))[0]
+    return PrefixStore(agree_on_attempt(store, info, limit.total_seconds()), store)
+
+
+def leave_store(store: Store, rank: int, living: set[int], limit: timedelta) -> None:
+    """Wait for the first rank to end or, if that holds the store, for all: they read there why they end."""
+    store.set(f"left {rank}", "1")
+    others = [f"left {other}" for other in living] if not _has_store() else []
+    store.wait(["left 0"] if rank else others, limit)
+
+
 def agree_on_attempt(store: Store, info: RankInfo, limit_s: float) -> str:
     """A name for this attempt that all its ranks have from the first; empty where the store is its own.
 
@@ -137,13 +155,13 @@ def remember_folder(run_dir: str) -> None:
         store.set(f"folder {_runs}", run_dir)
 
 
-def has_store() -> bool:
+def _has_store() -> bool:
     """Whether the launcher has the store where ranks meet; else the first rank has it."""
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _is_kept() -> bool:
-    return has_store() and "TORCHELASTIC_RUN_ID" in os.environ
+    return _has_store() and "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _kept_store() -> Store | None:
