@@ -26,7 +26,7 @@ from torch.distributed import TCPStore
 from trainrun import ranks
 
 LIMIT_S = 300  # less than ranks.TIMEOUT: what waits for that long has not noticed
-COMMANDS = ("command", "on_nodes", "late_ranks", "timed_command", "killed_command")
+COMMANDS = ("command", "on_nodes", "late_ranks", "timed_command", "killed_command", "as_tasks")
 
 
 def main() -> None:

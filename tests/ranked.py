@@ -195,6 +195,22 @@ def _compute(seconds: float) -> None:
         time.sleep(0.01)
 
 
+def as_tasks(per_node: int, folder: Path, *words: str) -> Said:
+    """The same where no torchrun but Slurm's srun started the ranks, on nodes that are all this one."""
+    me = ranks.launched()
+    for name in [name for name in os.environ if name.startswith(("TORCHELASTIC", "MASTER_"))]:
+        del os.environ[name]
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        del os.environ[name]
+    node, local = divmod(me.rank, per_node)
+    nodes = me.size // per_node
+    said = {"JOB_ID": os.getppid(), "STEP_ID": 0, "STEP_NUM_TASKS": me.size, "STEP_NUM_NODES": nodes}
+    said |= {"STEP_TASKS_PER_NODE": f"{per_node}(x{nodes})", "STEP_NODELIST": f"127.0.0.[1-{nodes}]"}
+    said |= {"NTASKS": me.size, "PROCID": me.rank, "LOCALID": local, "NODEID": node}
+    os.environ.update({f"SLURM_{name}": str(value) for name, value in said.items()})
+    return command(folder, *words)
+
+
 def late_ranks(folder: Path, *words: str) -> Said:
     """The same where all ranks but the first take a while to build what they train."""
     if ranks.launched().rank:

@@ -95,14 +95,6 @@ def test_the_launcher_says_who_is_who(
     assert ranks.launched() == expected
 
 
-def test_the_command_that_starts_as_many_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ranks.command() == ["trainrun"]
-    monkeypatch.setattr("trainrun.ranks.launcher.launched", lambda: RankInfo(0, 4, 0, 4))
-    assert " ".join(ranks.command()) == "torchrun --nproc-per-node 4 -m trainrun"
-    monkeypatch.setattr("trainrun.ranks.launcher.launched", lambda: RankInfo(0, 4, 0, 2))
-    assert " ".join(ranks.command()) == "torchrun --nnodes 2 --nproc-per-node 2 -m trainrun"
-
-
 # Two ranks are one that accumulates twice as much.
 
 

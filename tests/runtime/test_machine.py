@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,15 @@ def of_ranks(monkeypatch: pytest.MonkeyPatch, place: RankInfo, gpus: int) -> lis
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr("trainrun.ranks.largest", list)  # as if all machines were like this one
+    show(monkeypatch, *["GPU-1"] * place.size)
     return chosen
+
+
+def show(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """As if the ranks saw these GPUs first."""
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=names[0]))
+    monkeypatch.setattr("trainrun.ranks.gather", lambda value: [*names])
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
@@ -255,9 +264,46 @@ def test_ranks_never_share_a_gpu(device: str, gpus: int, said: str, monkeypatch:
 def test_ranks_without_gpus_divide_the_cores_whatever_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
     of_ranks(monkeypatch, RankInfo(0, 2, 0, 2), gpus=0)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     for said, used in (("", 3), ("1", 3), ("2", 2)):  # torchrun sets 1 where nobody has chosen
         monkeypatch.setenv("OMP_NUM_THREADS", said)
         assert make(device="auto", threads=None).num_threads == used
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_may_be_shown_one_gpu_that_no_other_sees(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = of_ranks(monkeypatch, RankInfo(rank, 2, rank, 2), gpus=1)
+    show(monkeypatch, "GPU-a", "GPU-b")
+    assert make(device="auto").device == torch.device("cuda", 0)
+    assert chosen == [torch.device("cuda", 0)]
+
+
+def test_a_machine_that_shows_all_gpus_beside_one_that_shows_each_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_ranks(monkeypatch, RankInfo(3, 4, 1, 2), gpus=2)
+    monkeypatch.setattr("trainrun.ranks.largest", lambda numbers: [1.0])  # another machine lacks one
+    show(monkeypatch, "GPU-a", "GPU-b", "GPU-c", "GPU-c")
+    assert make(device="auto").device == torch.device("cuda", 1)
+
+
+def test_more_ranks_than_gpus_are_refused_though_each_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_ranks(monkeypatch, RankInfo(0, 3, 0, 3), gpus=2)
+    show(monkeypatch, "GPU-a", "GPU-b", "GPU-c")
+    with pytest.raises(ConfigError, match="3 ranks on this machine need a GPU each, there are 2"):
+        make(device="auto")
+
+
+def test_ranks_of_srun_take_the_cores_of_their_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_ranks(monkeypatch, RankInfo(0, 2, 0, 2), gpus=0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
+    monkeypatch.setattr("trainrun.runtime.slurm.is_srun", lambda: True)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for asked, used in (("4", 4), ("8", 6), ("", 3)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
+        assert make(device="cpu", threads=None).num_threads == used
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the user's: no launcher sets it here
+    assert make(device="cpu", threads=None).num_threads == 1
 
 
 @pytest.mark.parametrize(("size", "where"), [(1, "one rank"), (2, "cpu")])

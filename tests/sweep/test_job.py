@@ -23,7 +23,7 @@ from trainrun.sweep.job import (
     Job,
     _exit_of,
     _free,
-    _own_gpu,
+    _own_gpus,
     _record_exit,
     _saved_first,
     _wait_for_owner,
@@ -40,7 +40,7 @@ def write(folder: Path, **status: Any) -> Path:
 
 
 def job_of(folder: Path, **changes: Any) -> Job:
-    options = {"retries": 0, "fail_fast": False} | changes
+    options = {"retries": 0, "fail_fast": False, "ranks": 1} | changes
     share, threads = options.pop("share", None), options.pop("threads", None)
     search = SimpleNamespace(threads=threads, gpus=[], is_local=True, pruner=None)
     return Job(folder, {"key": "job 1 of 2:"}, {"key": 0}, options, search, True, share)  # type: ignore[arg-type]
@@ -256,7 +256,7 @@ _warm(Composer().checked([]).settings)
 
 def test_jobs_at_once_take_different_gpus_and_free_them(tmp_path: Path) -> None:
     def job() -> int:
-        with _own_gpu(tmp_path, ["0", "1"]):
+        with _own_gpus(tmp_path, ["0", "1"]):
             (tmp_path / f"has-{os.getpid()}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
             while not (tmp_path / "go").exists():
                 time.sleep(0.01)
@@ -282,6 +282,6 @@ def test_jobs_at_once_take_different_gpus_and_free_them(tmp_path: Path) -> None:
 
 def test_without_gpus_nothing_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with _own_gpu(tmp_path, []):
+    with _own_gpus(tmp_path, []):
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
     assert not list(tmp_path.iterdir())

@@ -161,18 +161,44 @@ def test_this_process_never_asks_cuda(gpus: None, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("n_jobs", "device", "shares"),
+    ("n_jobs", "device", "ranks", "shares"),
     [
-        (-1, "auto", (3, 4, ["0", "1", "2"])),
-        (-1, "cuda", (3, 4, ["0", "1", "2"])),
-        (-1, "cpu", (12, 1, [])),
-        (5, "auto", (5, 2, ["0", "1", "2", "0", "1"])),
-        (1, "auto", (1, None, ["0"])),
+        (-1, "auto", 1, (3, 4, ["0", "1", "2"])),
+        (-1, "cuda", 1, (3, 4, ["0", "1", "2"])),
+        (-1, "cpu", 1, (12, 1, [])),
+        (5, "auto", 1, (5, 2, ["0", "1", "2", "0", "1"])),
+        (1, "auto", 1, (1, None, ["0"])),
+        (-1, "auto", 2, (1, None, ["0,1"])),
+        (2, "auto", 2, (2, 3, ["0,1", "0,1"])),
+        (-1, "cpu", 2, (6, 1, [])),
+        (3, "cpu", 2, (3, 2, [])),
+        (-1, "cpu", 16, (1, None, [])),
     ],
     ids=str,
 )
-def test_a_job_for_each_gpu_else_for_each_core(n_jobs: int, device: str, shares: object, gpus: None) -> None:
-    assert _shares(n_jobs, device) == shares
+def test_a_rank_for_each_gpu_else_for_each_core(
+    n_jobs: int, device: str, ranks: int, shares: object, gpus: None
+) -> None:
+    assert _shares(n_jobs, device, ranks) == shares
+
+
+def test_the_first_job_of_two_ranks_gets_the_first_two_gpus(
+    gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "visible_gpus", lambda: [*"abcdefg"])
+    assert _shares(-1, "auto", 2)[2] == ["a,b", "c,d", "e,f"]
+
+
+def test_a_job_of_more_ranks_than_gpus_is_refused(gpus: None) -> None:
+    with pytest.raises(ConfigError, match=r"sweep\.ranks: 4 ranks of a job need a GPU each, there are 3"):
+        _shares(-1, "auto", 4)
+
+
+@pytest.mark.parametrize("key", ["tasks_per_node", "nodes"])
+def test_a_launcher_starts_no_ranks(key: str, tmp_path: Path) -> None:
+    words = ("hydra/launcher=submitit_local", f"hydra.launcher.{key}=2", LR)
+    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.{key}: a job starts its ranks itself"):
+        search(tmp_path, *words)
 
 
 def test_ray_prints_what_jobs_print_and_starts_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

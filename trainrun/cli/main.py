@@ -23,7 +23,7 @@ from trainrun.terminal.streams import clear_sign, open_streams, show_sign, stop_
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.version import __version__
 
-SHARED = ("train", "resume")  # among the processes that torchrun starts
+SHARED = ("train", "resume")  # among the processes that torchrun or srun starts
 _SLOW = ("train", "resume", "evaluate", "predict", "export", "check", "find_lr", "find_batch", "plot")
 # What opens stored runs, which may be a stranger's, and so imports nothing of this folder by itself.
 STORED = ("resume", "evaluate", "predict", "export", "doctor", "compare", "runs")
@@ -100,7 +100,7 @@ def _run(name: str, words: list[str]) -> int:
     """Run a command's module, imported only now: --help and mistakes must not wait for torch."""
     ranks.join()
     if ranks.size() > 1 and name not in SHARED:
-        raise ConfigError.of(name, "is the work of one process; run it without torchrun")
+        raise ConfigError.of(name, f"is the work of one process; run it without {ranks.command()[0]}")
     is_stored = name in STORED or (name == "plot" and words[:1] in (["run"], ["sweep"]))
     if not is_stored and not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
         sys.path.insert(0, os.getcwd())  # the user's own modules

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from trainrun import ranks
-from trainrun.session.find_run import find_run
+from trainrun.session.find_run import find_run_of_ranks
 from trainrun.session.resume import refuse_other_forms, resumed
 from trainrun.session.summary import summarized
 from trainrun.sweep import folder
@@ -34,6 +32,6 @@ def run(words: list[str]) -> int:
         from trainrun.sweep import engine
 
         return engine.resume(sweep, overrides, quiet)
-    run_dir = Path(ranks.broadcast_object(str(find_run(name))))
+    run_dir = find_run_of_ranks(name)
     ended = resumed(run_dir, overrides, quiet, [*ranks.command(), "resume", *words])
     return summarized(ended, quiet)

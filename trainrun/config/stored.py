@@ -35,7 +35,7 @@ _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.model.timm.timm": {"preprocessing": None},
     "trainrun.loop.Loop": {"probes": []},
     "trainrun.runtime.machine.runtime": _MACHINE,
-    "trainrun.sweep.Sweep": {"exclude": []},
+    "trainrun.sweep.Sweep": {"exclude": [], "ranks": 1},
 }
 _DDP = {"_target_": "trainrun.parallel.ddp.DDP", "bucket_mb": 25, "reduce_dtype": None}
 _ADDED_GROUPS: dict[str, Any] = {"parallel": _DDP}  # that older runs did not have, with what they did

@@ -1,7 +1,7 @@
 """The processes of one run (ranks): numbers and tensors summed by all-reduce, broadcasts, errors shared.
 
-`torchrun` starts one for each GPU. Each computes its share of every window and every split, and
-meets the others only here; with one process these functions give back what they are given.
+`torchrun` or `srun` starts one for each GPU. Each computes its share of every window and every split,
+and meets the others only here; with one process these functions give back what they are given.
 Gradients are summed by `trainrun/parallel/`, which stands on these.
 Whenever the hosts add numbers up, two more go with them: whether a rank was asked to stop, or to
 save. So all of them learn of it at the same place, and no step needs a meeting for it alone.
@@ -31,6 +31,7 @@ from trainrun.ranks.heartbeat import FAILURE, LINGER_S, Heartbeat, watch_nccl
 from trainrun.ranks.launcher import RankInfo as RankInfo
 from trainrun.ranks.launcher import command as command
 from trainrun.ranks.launcher import launched as launched
+from trainrun.ranks.launcher import leave_store, store_of_attempt
 from trainrun.vocabulary.errors import RankFailedError
 
 if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
@@ -76,7 +77,6 @@ def join() -> None:
         return
     import torch
     import torch.distributed as dist
-    from torch.distributed.rendezvous import rendezvous
 
     # Tensors on the host go by gloo whatever the device; NCCL begins at the first tensor on a GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
@@ -84,7 +84,7 @@ def join() -> None:
         watch_nccl()
     hook = sys.excepthook
     with meeting():
-        _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+        _store = store_of_attempt(info, TIMEOUT)
         heartbeat = Heartbeat(_store, info.rank, info.size, TIMEOUT.total_seconds())
         dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
     _place, _heartbeat, sys.excepthook = info, heartbeat, hook  # torch's would swallow what ours prints
@@ -109,7 +109,7 @@ def leave(clean: bool) -> None:
         if clean or not (torch.cuda.is_available() or _heartbeat.has_pending):
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
-            _store.set("done", "1") if is_lowest_living() else _store.wait(["done"], LINGER)
+            leave_store(_store, _place.rank, _heartbeat.living, LINGER)
     _heartbeat.close()
     _place, _heartbeat = RankInfo(), None
 
@@ -148,7 +148,7 @@ def progressed() -> None:
 
 def is_lowest_living() -> bool:
     """Whether this rank writes and speaks: the first one, or where it died the next that lives."""
-    return _place.rank == (_heartbeat.lowest_living if _heartbeat is not None else 0)
+    return _place.rank == (min(_heartbeat.living) if _heartbeat is not None else 0)
 
 
 def has_main_process_stopped() -> bool:

@@ -186,10 +186,9 @@ class Heartbeat:
         return self.verdict.text
 
     @property
-    def lowest_living(self) -> int:
-        """The first rank that the verdict does not call dead or late."""
-        living = set(range(len(self._keys))) - set(self.verdict.missing)
-        return min(living, default=self._rank)
+    def living(self) -> set[int]:
+        """The ranks that the verdict does not call dead or late; this one at least."""
+        return set(range(len(self._keys))) - set(self.verdict.missing) or {self._rank}
 
     @property
     def _every_s(self) -> float:

@@ -1,11 +1,30 @@
-"""What the launcher of several processes says in the environment: who is who, and how to start as many."""
+"""What started the processes of a run, torchrun or srun: who is who, where they meet, their run's folder.
+
+torchrun with `--max-restarts` starts them again, and keeps the store where they met. So what an earlier
+attempt wrote there is of the same launcher, and no other run can be taken for it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import time
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_STEP = {  # what Slurm says of a task, beside what it says of the job
+    *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
+    *("SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+}
+_PORTS = range(10_000, 30_000)  # below those that systems hand out by themselves
+
+_runs = 0  # that this process has begun
 
 
 @dataclass(frozen=True)
@@ -20,10 +39,43 @@ class RankInfo:
 
 def launched() -> RankInfo:
     """What the launcher says in the environment; one process where there is none."""
-    if not all(name in os.environ for name in _LAUNCHED):
+    said = slurm_variables() | os.environ
+    if not all(name in said for name in _LAUNCHED):
         return RankInfo()
-    number, total, local = (int(os.environ[name]) for name in _LAUNCHED[:3])
-    return RankInfo(number, total, local, int(os.environ.get("LOCAL_WORLD_SIZE", total)))
+    number, total, local = (int(said[name]) for name in _LAUNCHED[:3])
+    return RankInfo(number, total, local, int(said.get("LOCAL_WORLD_SIZE", total)))
+
+
+def slurm_variables() -> dict[str, str]:
+    """What torchrun would set, for a task of a Slurm step with several; empty elsewhere.
+
+    A batch script and the shell of salloc know how many tasks the job may have, and are one process.
+    """
+    said = os.environ
+    if not said.keys() >= _STEP or int(said["SLURM_STEP_NUM_TASKS"]) < 2:
+        return {}
+    per_node = re.findall(r"(\d+)(?:\(x(\d+)\))?", said["SLURM_STEP_TASKS_PER_NODE"])  # 2(x3),1
+    counts = [count for count, nodes in per_node for _ in range(int(nodes or 1))]
+    number = 97 * int(said["SLURM_JOB_ID"]) + int(said["SLURM_STEP_ID"])
+    return {
+        "RANK": said["SLURM_PROCID"],
+        "WORLD_SIZE": said["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": said["SLURM_LOCALID"],
+        "LOCAL_WORLD_SIZE": counts[int(said["SLURM_NODEID"])],
+        "MASTER_ADDR": first_host(said["SLURM_STEP_NODELIST"]),
+        "MASTER_PORT": str(_PORTS[number % len(_PORTS)]),
+    }
+
+
+def first_host(nodes: str) -> str:
+    """The first of a list of hosts as Slurm writes it: node01 of `node[01-04,7],login`."""
+    names = re.match(r"(?:[^,\[]|\[[^]]*\])+", nodes)
+    return re.sub(r"\[(\w+)[^]]*\]", r"\1", names[0]) if names else nodes
+
+
+def is_srun() -> bool:
+    """Whether Slurm itself started the ranks."""
+    return bool(slurm_variables()) and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def command() -> list[str]:
@@ -31,5 +83,96 @@ def command() -> list[str]:
     info = launched()
     if info.size == 1:
         return ["trainrun"]
-    machines = ["--nnodes", str(info.size // info.local_size)] if info.size > info.local_size else []
-    return ["torchrun", *machines, "--nproc-per-node", str(info.local_size), "-m", "trainrun"]
+    if is_srun():
+        nodes = os.environ.get("SLURM_STEP_NUM_NODES", "1")
+        return ["srun", "--nodes", nodes, "--ntasks", str(info.size), "trainrun"]
+    if info.size == info.local_size:
+        return torchrun(info.size)
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{os.environ['MASTER_ADDR']}:29400"]
+    return torchrun(info.local_size, "--nnodes", str(info.size // info.local_size), *meeting)
+
+
+def torchrun(size: int, *machines: str) -> list[str]:
+    """The words that start trainrun with so many processes on a machine."""
+    return ["torchrun", *machines, "--nproc-per-node", str(size), "-m", "trainrun"]
+
+
+def store_of_attempt(info: RankInfo, limit: timedelta) -> Store:
+    """The store where the ranks meet that the launcher started together."""
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    for name, value in slurm_variables().items():
+        os.environ.setdefault(name, value)
+    store: Store = next(rendezvous("env://", timeout=limit))[0]
+    return PrefixStore(agree_on_attempt(store, info, limit.total_seconds()), store)
+
+
+def leave_store(store: Store, rank: int, living: set[int], limit: timedelta) -> None:
+    """Wait for the lowest living rank, which writes how the run ended.
+
+    Where no launcher has the store the first rank holds it, and waits for all: they read there why they end.
+    """
+    store.set(f"left {rank}", "1")
+    holds_store = rank == 0 and not _has_store()
+    store.wait([f"left {other}" for other in (living if holds_store else {min(living)})], limit)
+
+
+def agree_on_attempt(store: Store, info: RankInfo, limit_s: float) -> str:
+    """A name for this attempt that all its ranks have from the first; empty where the store is its own.
+
+    torch 2.13 gives the next attempt the same store: by the addresses that the last one left there,
+    its ranks would try to reach processes that are gone. No count of torchrun's is the same on all
+    machines. So each rank says that it came, and the first one answers until all have heard it.
+    """
+    if not _is_kept():
+        return ""
+    mine = os.urandom(8).hex()
+    store.set(f"rank {info.rank}", mine)
+    if info.rank:
+        attempt = store.get(f"answer to {mine}").decode()
+        store.set(f"{attempt} {info.rank}", "heard")
+        return attempt
+    missing, until = set(range(1, info.size)), time.monotonic() + limit_s
+    while missing:
+        for rank in missing:
+            store.set(f"answer to {store.get(f'rank {rank}').decode()}", mine)
+        time.sleep(0.01)
+        missing = {rank for rank in missing if not store.check([f"{mine} {rank}"])}
+        if time.monotonic() > until:
+            raise RuntimeError(f"rank {min(missing)} did not come")
+    return mine
+
+
+def recall_folder() -> str:
+    """The folder that this run of the first rank had in an earlier attempt; empty where there was none."""
+    global _runs
+    _runs += 1
+    store, key = _kept_store(), f"folder {_runs}"
+    return store.get(key).decode() if store is not None and store.check([key]) else ""
+
+
+def remember_folder(run_dir: str) -> None:
+    """Let later attempts go on in this folder."""
+    if (store := _kept_store()) is not None:
+        store.set(f"folder {_runs}", run_dir)
+
+
+def _has_store() -> bool:
+    """Whether the launcher has the store where ranks meet; else the first rank has it."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def _is_kept() -> bool:
+    return _has_store() and "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _kept_store() -> Store | None:
+    """The launcher's store; None where each attempt has its own, or nobody is there."""
+    if _is_kept():
+        from torch.distributed.rendezvous import rendezvous
+
+        with suppress(RuntimeError, ValueError):
+            store: Store = next(rendezvous("env://", timeout=timedelta(seconds=30)))[0]
+            return store
+    return None

@@ -215,19 +215,28 @@ def _device_of_rank(name: str) -> torch.device:
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     _device("cuda")  # or the error that there is none
-    place, num_gpus = ranks.rank_info(), torch.cuda.device_count()
-    if place.local_size > num_gpus:
-        text = f"{place.local_size} ranks on this machine need a GPU each, there are {num_gpus}"
-        raise ConfigError.of("runtime.device", text)
-    return torch.device("cuda", place.local_rank)
+    return torch.device("cuda", _gpu_of_rank(ranks.rank_info().local_rank, torch.cuda.device_count()))
+
+
+def _gpu_of_rank(number: int, num_gpus: int) -> int:
+    """The GPU of this rank's number on its machine, or the only one that it is shown, and no other rank."""
+    lacking = ranks.rank_info().local_size - num_gpus
+    if ranks.largest([lacking]) > [0]:  # on any machine: what follows is done by all ranks or none
+        shown = ranks.gather(str(torch.cuda.get_device_properties(0).uuid))
+        if lacking > 0 and (num_gpus > 1 or shown.count(shown[ranks.rank()]) > 1):
+            text = f"{lacking + num_gpus} ranks on this machine need a GPU each, there are {num_gpus}"
+            raise ConfigError.of("runtime.device", text)
+    return 0 if lacking > 0 else number
 
 
 def cores() -> int:
     """OMP_NUM_THREADS where it is set, else this rank's part of the cores this process may run on."""
-    local = ranks.rank_info().local_size
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0 and not (local > 1 and wanted == "1"):  # torchrun's own way out
+    local, wanted = ranks.rank_info().local_size, os.environ.get("OMP_NUM_THREADS", "")
+    is_launchers = local > 1 and wanted == "1" and "TORCHELASTIC_RUN_ID" in os.environ  # where none was set
+    if wanted.isdigit() and int(wanted) > 0 and not is_launchers:
         return int(wanted)
     has_affinity = hasattr(os, "sched_getaffinity")
     count = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    if of_task := slurm.cores_of_task():
+        return min(count, of_task)  # Slurm may have bound each task to its own
     return max(1, count // local)

@@ -1,9 +1,11 @@
-"""Slurm: asking for the job to be started again, if nobody else does."""
+"""Slurm: the cores of a task, and asking for the job to be started again, if nobody else does."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+
+from trainrun.ranks.launcher import is_srun
 
 STARTER = "TRAINRUN_STARTED_AGAIN_BY"  # in the environment: who starts a sweep's job again, instead of this
 
@@ -11,6 +13,12 @@ STARTER = "TRAINRUN_STARTED_AGAIN_BY"  # in the environment: who starts a sweep'
 def is_job() -> bool:
     """Whether this process runs as a job of Slurm's."""
     return "SLURM_JOB_ID" in os.environ
+
+
+def cores_of_task() -> int | None:
+    """The cores of each rank that srun started, where they were asked for."""
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(asked) if is_srun() and asked.isdigit() else None
 
 
 def preemption_signal() -> str | None:

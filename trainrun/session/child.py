@@ -71,3 +71,11 @@ def handled(numbers: Collection[int], handler: Callable[[int, Any], None]) -> It
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def end_with_starter(number: int) -> None:
+    """Let the system send a signal to this process when the one that started it is gone."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG

@@ -22,6 +22,7 @@ from trainrun.config.suggest import hydra_value
 from trainrun.run.directory import find_run
 from trainrun.run.files import object_in, read_json
 from trainrun.runtime.signals import guest
+from trainrun.session.find_run import find_run_of_ranks
 from trainrun.session.load_run import SPLITS, LoadedRun, load_run, refuse_another_run, views_of
 from trainrun.session.process_state import current_code, restored, torch_restored
 from trainrun.session.resume import RunEnd, refuse_other_forms, resumed
@@ -64,7 +65,7 @@ def resume(run: str, overrides: Sequence[str], resume_sweep: Callable[[str, list
         refuse_other_forms(str(run), words)
         if (swept := resume_sweep(str(run), words)) is not None:
             return swept
-        run_dir = Path(ranks.broadcast_object(str(find_run(str(run)))))
+        run_dir = find_run_of_ranks(str(run))
         with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
             command = [*ranks.command(), "resume", str(run), *words]
             ended = resumed(run_dir, [word for word in words if word != "-q"], "-q" in words, command)

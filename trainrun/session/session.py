@@ -21,6 +21,7 @@ from trainrun.checkpoint.store import expected_bytes
 from trainrun.config.compose.composer import Composition, to_yaml
 from trainrun.logger.lines import describe_kept_weights as describe_final_weights
 from trainrun.loop.loop import Loop
+from trainrun.ranks.launcher import remember_folder
 from trainrun.run import signing
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_errors
@@ -92,6 +93,7 @@ def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: 
     raise_again()
     check_disk_space(parts, run_dir or Path(requested_dir or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(requested_dir)
+    remember_folder(str(folder))
     settings = _pinned(composition.storable, parts)
     settings |= {"name": None} if run_dir else {}  # a sweep's name is not its jobs'
     with owner, failure_recorded(folder):

@@ -23,7 +23,7 @@ from trainrun.config.compose.composer import (
 )
 from trainrun.config.overrides import key_of
 from trainrun.config.suggest import corrected_line, together
-from trainrun.session.find_run import say_what_name_means
+from trainrun.session.find_run import recalled_folder, say_what_name_means
 from trainrun.session.process_state import current_code
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
@@ -78,9 +78,13 @@ def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nul
     with around():
         from trainrun.session.resume import RunEnd, changes_of_line, resumed
 
-        folder = Path(settings["run_dir"] or "").expanduser()
+        again = recalled_folder()
+        folder = Path(again or settings["run_dir"] or "").expanduser()
+        may_resume = bool(again) or settings["resume"] == "auto"
         # A folder without a config is unused.
-        if settings["resume"] == "auto" and ranks.broadcast_object((folder / "config.yaml").is_file()):
+        if may_resume and ranks.broadcast_object((folder / "config.yaml").is_file()):
+            if again:
+                say(f"started again by torchrun: going on in {folder}")
             changes = changes_of_line(folder, composition.overrides)
             return resumed(folder, changes, line.quiet, command, typed=settings)
         result = train_one(composition, command, line.quiet, line.verbose)

@@ -82,8 +82,8 @@ def sweep(
 ) -> int:
     """Check all jobs, run what is left to do, print the result. `doubt`: why `stored` may be a stranger's."""
     if ranks.size() > 1:
-        text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
-        raise ConfigError.of("-m", text)
+        text = f"a sweep starts its jobs' processes itself; run it without {ranks.command()[0]}"
+        raise ConfigError.of("-m", f"{text}, and with sweep.ranks={ranks.size()} for as many in each job")
     overrides, typed = _with_source(overrides), _with_source(typed)
     origin = StoredOrigin(stored.path, doubt) if stored else None
     space, composed, folder = planned(composer, overrides, stored, origin)

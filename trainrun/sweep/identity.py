@@ -32,6 +32,8 @@ def identity(settings: Mapping[str, Any]) -> str:
         out |= {"data.root", "data.download"}
     body = with_first_names(_clean(settings, "", out))
     body["init_from"] = _source(settings.get("init_from"))
+    if (ranks := (settings.get("sweep") or {}).get("ranks", 1)) != 1:
+        body["ranks"] = ranks  # with them a step takes more samples
     mode = (body.get("runtime") or {}).get("compile")
     if isinstance(mode, str) and mode in _COMPILED_BEFORE:
         body["runtime"]["compile"] = _COMPILED_BEFORE[mode]

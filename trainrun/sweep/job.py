@@ -8,7 +8,6 @@ import gc
 import importlib
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +17,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from trainrun import ranks
 from trainrun.config.overrides import key_of
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.runtime.slurm import STARTER
-from trainrun.session.child import handled, in_child
+from trainrun.session.child import end_with_starter, handled, in_child
 from trainrun.sweep.identity import identity, is_left_out
+from trainrun.sweep.job_ranks import in_ranks
 from trainrun.sweep.outcome import PAUSED, PRUNED, JobOutcome, first_clause, outcome
 from trainrun.terminal.lines import say
 from trainrun.vocabulary import errors
@@ -61,7 +62,7 @@ class Job:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the starter and the job
             if self.search.is_local:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and so does who signals a whole group
-                _end_with_starter(signal.SIGKILL)
+                end_with_starter(signal.SIGKILL)
         if (self.sweep / STOP).exists():
             return
         _warm(composition.settings)
@@ -99,34 +100,44 @@ class Job:
     def _work(self, composition: Composition, folder: Path, head: str, starter: str | None) -> int:
         with contextlib.suppress(OSError):  # when memory runs out the system kills this job before the sweep
             Path("/proc/self/oom_score_adj").write_text("500")
-        _end_with_starter(signal.SIGTERM)  # saves first
+        end_with_starter(signal.SIGTERM)  # saves first
         if starter:
             os.environ[STARTER] = starter
         if self.search.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(self.search.threads)  # all the cores that the run finds
+        with _own_gpus(self.sweep, self.search.gpus):
+            return in_ranks(self.options["ranks"], partial(self._tried, composition, folder, head))
+
+    def _tried(self, composition: Composition, folder: Path, head: str) -> int:
+        """Train, in each rank; an error becomes the job's end."""
         try:
-            with _own_gpu(self.sweep, self.search.gpus):
-                return self._train(composition, folder)
+            ranks.join()
+            with ranks.silence_other_ranks():
+                code = self._train(composition, folder)
+            ranks.leave(clean=True)
+            return code
         except Exception as error:
             code, cause = _exit_of(error)
             log = folder / "trainrun.log"
-            with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
-                file.write(traceback.format_exc())
-            say(f"{head} failed: {first_clause(cause)}", f"  its traceback: {log}")
-            if not isinstance(error, errors.FolderBusyError):
-                _write_end(folder, state="failed", exit_code=code, reason=cause)
+            if ranks.report_failure(error):
+                with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+                    file.write(traceback.format_exc())
+            if ranks.is_main_process():
+                say(f"{head} failed: {first_clause(cause)}", f"  its traceback: {log}")
+                if not isinstance(error, errors.FolderBusyError):
+                    _write_end(folder, state="failed", exit_code=code, reason=cause)
             return code
 
     def _train(self, composition: Composition, folder: Path) -> int:
         from trainrun.session.resume import resumed
         from trainrun.session.train import train_one
 
-        command = ["trainrun", *composition.overrides]
+        command = [*ranks.command(), *composition.overrides]
         if identity(composition.settings) != folder.name:
             text = "conf/ or an experiment's file has changed since the sweep began; issue its line again"
             raise errors.ConfigError.of(folder.name, text)
         should_stop = self._should_stop(folder, composition.settings["monitor"].removeprefix("val/"))
-        if (folder / "config.yaml").is_file():
+        if ranks.broadcast_object((folder / "config.yaml").is_file()):
             words, typed = _free(composition.overrides), composition.settings  # checked with the sweep's line
             result = resumed(folder, words, self.quiet, command, should_stop, typed).result
             return result.exit_code if result else 0
@@ -145,16 +156,16 @@ class Job:
 
 
 @contextlib.contextmanager
-def _own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
-    """Within, this process, which must not have asked CUDA yet, sees only the GPU of a free slot, if any."""
+def _own_gpus(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
+    """Within, this process, which must not have asked CUDA yet, sees only the GPUs of a free slot, if any."""
     while slots:
-        for number, name in enumerate(slots):
+        for number, names in enumerate(slots):
             with (sweep / f".gpu-{number}").open("a") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
                     continue  # another job's
-                os.environ["CUDA_VISIBLE_DEVICES"] = name
+                os.environ["CUDA_VISIBLE_DEVICES"] = names
                 yield
                 return
         time.sleep(_LOOK_S)  # there are as many slots as jobs at once: one is just leaving
@@ -255,11 +266,3 @@ def _exit_of(error: Exception) -> tuple[int, str]:
     if is_out_of_memory(error):
         return errors.OutOfMemoryError.exit_code, "out of memory before training began"
     return 1, " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _end_with_starter(number: int) -> None:
-    """Let the system send a signal to this process when the one that started it is gone."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG

@@ -40,8 +40,8 @@ class Search:
     launcher: Mapping[str, Any]  # what is changed in its settings
     in_turn: bool
     is_local: bool
-    threads: int | None  # of each job where several run at once on this machine
-    gpus: Sequence[str]  # one for each job that runs at once
+    threads: int | None  # of each rank where several jobs run at once on this machine
+    gpus: Sequence[str]  # for each job that runs at once, as CUDA_VISIBLE_DEVICES names one for each rank
     chunk: int | None  # jobs that a launcher gets at a time; None: all of a batch
 
 
@@ -51,8 +51,16 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> tuple[
     in_turn, is_many = launcher.endswith(".BasicLauncher"), launcher.endswith(_AT_ONCE)
     at_once, threads, gpus = 1, None, list[str]()
     changes: dict[str, Any] = {}
+    ranks = settings["sweep"]["ranks"]
+    for key in ("tasks_per_node", "nodes"):
+        if int(space.launcher.get(key) or 1) > 1:
+            text = (
+                f"a job starts its ranks itself, on one machine; set {key}=1, gpus_per_node and sweep.ranks"
+            )
+            raise ConfigError.of(f"hydra.launcher.{key}", text)
     if is_many:
-        at_once, threads, gpus = _shares(int(space.launcher.get("n_jobs", -1)), settings["runtime"]["device"])
+        n_jobs = int(space.launcher.get("n_jobs", -1))
+        at_once, threads, gpus = _shares(n_jobs, settings["runtime"]["device"], ranks)
         changes = {"n_jobs": at_once} if "n_jobs" in space.launcher else {}
     elif launcher.endswith(_SLURM):
         changes = {"max_num_timeout": space.launcher.get("max_num_timeout") or _TIMEOUTS}
@@ -125,14 +133,18 @@ def _check_grid(intervals: Sequence[str], trials: int | None) -> None:
         raise ConfigError.of("sweep.trials", f"{text}; add hydra/sweeper=random, optuna or halving")
 
 
-def _shares(n_jobs: int, device: str) -> tuple[int, int | None, list[str]]:
-    """(jobs at once, threads of each or None, their GPUs): a job for each GPU, else for each core."""
+def _shares(n_jobs: int, device: str, ranks: int) -> tuple[int, int | None, list[str]]:
+    """(jobs at once, threads of a rank or None, each job's GPUs): a GPU for each rank, else a core."""
     from trainrun.runtime.machine import cores
 
     visible = visible_gpus() if device in ("auto", "cuda") else []
-    at_once = n_jobs if n_jobs > 0 else len(visible) or cores()
-    gpus = [visible[number % len(visible)] for number in range(at_once)] if visible else []
-    return at_once, max(1, cores() // at_once) if at_once > 1 else None, gpus
+    if visible and len(visible) < ranks:
+        text = f"{ranks} ranks of a job need a GPU each, there are {len(visible)}"
+        raise ConfigError.of("sweep.ranks", text, f"sweep.ranks={len(visible)}")
+    groups = [",".join(visible[i * ranks :][:ranks]) for i in range(len(visible) // ranks)]
+    at_once = n_jobs if n_jobs > 0 else len(groups) or max(1, cores() // ranks)
+    gpus = [groups[number % len(groups)] for number in range(at_once)] if groups else []
+    return at_once, max(1, cores() // (at_once * ranks)) if at_once > 1 else None, gpus
 
 
 def visible_gpus() -> list[str]:

@@ -22,3 +22,4 @@ class Sweep:
     fail_fast: bool
     retries: Natural
     repeat_failed: bool
+    ranks: Count

@@ -15,6 +15,7 @@ from trainrun.config.compose.composer import Composition, Space
 from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
 from trainrun.config.space import REPLICATES, Point, Words
+from trainrun.ranks.launcher import torchrun
 from trainrun.run.files import replace_json, storage_errors
 from trainrun.sweep.folder import FILE, Best, StoredSetting, StoredSweep, SweptJob
 from trainrun.sweep.outcome import outcome
@@ -99,8 +100,9 @@ def _best(sweep: RunningSweep, jobs: Sequence[SweptJob], settings: Sequence[Stor
     best = (max if sweep.search.maximize else min)(keys, key=values.__getitem__)
     point, _ = sweep.planned[best]
     varied = {key_of(word) for word in point.words}
+    command = ["trainrun"] if (ranks := sweep.options["ranks"]) == 1 else torchrun(ranks)
     fixed = [word for word in _of_job(sweep.typed) if key_of(word) not in varied]
-    return Best(best, best, values[best], shlex.join(["trainrun", *fixed, *point.words]))
+    return Best(best, best, values[best], shlex.join([*command, *fixed, *point.words]))
 
 
 def _of_job(words: Iterable[str]) -> tuple[str, ...]:
