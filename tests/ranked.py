@@ -44,6 +44,7 @@ from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
 from trainrun.runtime.machine import Runtime
+from trainrun.runtime.usage import largest_peaks
 from trainrun.scheduler import Plateau, plateau
 from trainrun.task.classification import Classification
 from trainrun.vocabulary.errors import ConfigError, ResumeError
@@ -160,6 +161,7 @@ def meetings() -> dict[str, Any]:
         "given": [tensor.detach() for tensor in given],
         "numbers": ranks.add_numbers([me, 0.1]),
         "largest": ranks.largest([me, -me]),
+        "peaks": largest_peaks({"rss_bytes": 5.0, "rss_peak_bytes": me}),
         "total": ranks.start_total({"host": me, "device": torch.tensor(me)})(),
         "first": ranks.broadcast_object({"a": [me, "text", None], "b": torch.full((2,), me)}),
         "gathered": ranks.gather((me, torch.full((int(me),), me))),
@@ -365,6 +367,30 @@ def fail_on(rank: int, how: str) -> str:
             raise RuntimeError("sample 17 is broken")
         step(state, [batch])
     raise AssertionError("nothing failed")
+
+
+def fail_alone(rank: int, how: str) -> None:
+    """One rank dies, is stopped or hangs while the others wait for it in a sum."""
+    ranks.set_timeout(2)
+    if ranks.rank() == rank:
+        if how == "killed":
+            os._exit(9)
+        end = time.monotonic() + 12
+        while time.monotonic() < end:  # a loop that never ends, but for the test's sake
+            pass
+        os._exit(0)
+    ranks.add_numbers([1.0])
+
+
+def wait_for_first(how: str) -> str:
+    """The first rank takes twice as long as the others wait, and tells of its progress or does not."""
+    ranks.set_timeout(1.5)
+    with ranks.main_first(counts=True):
+        for _ in range(30 if ranks.is_main_process() else 0):
+            time.sleep(0.1)
+            if how == "gets on":
+                ranks.progressed()
+    return "done"
 
 
 class Reading(torch.utils.data.Dataset[Any]):

@@ -52,7 +52,7 @@ def _records(run: Any, event: str) -> list[dict[str, Any]]:
 
 
 def test_every_group_where_it_makes_sense_shows_an_own_part() -> None:
-    without = {"checkpoint", "experiment", "loop", "parameters", "runtime", "sweep"}
+    without = {"checkpoint", "experiment", "loop", "parallel", "parameters", "runtime", "sweep"}
     assert set(GROUPS) == set(groups()) - without
     for group in GROUPS:
         page = "\n".join(show._page(group))

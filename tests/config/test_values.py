@@ -146,3 +146,10 @@ def test_a_bare_number_takes_the_unit_that_it_is_given() -> None:
     annotation = ast.parse("Period", mode="eval").body
     assert nearest_value(10, annotation, "ep") == "10ep"
     assert nearest_value("lots", annotation, "ep") is None
+
+
+@pytest.mark.parametrize(("value", "near"), [(True, "auto"), (False, "null")])
+def test_a_switch_of_what_has_an_automatic_choice_is_that_or_nothing(value: bool, near: str) -> None:
+    annotation = ast.parse("Literal['auto'] | str | None", mode="eval").body
+    assert complaint(value, annotation) == f"must be auto or text or null, got {value}"
+    assert nearest_value(value, annotation) == near

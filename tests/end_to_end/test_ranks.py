@@ -217,7 +217,7 @@ def test_a_killed_rank_ends_all_and_what_was_saved_goes_on(
     assert ended[rank].error == "died"
     other = ended[1 - rank]
     assert other.value.code == 10
-    assert ("another rank died" in other.value.err) is (rank == 1)  # else the launcher alone can say it
+    assert ("rank 1 died" in other.value.err) is (rank == 1)  # else the launcher alone can say it
     assert any((folder / "run" / "checkpoints").glob("step-*"))
     if rank == 1:
         said(in_ranks(2, ranked.command, folder, "resume", "run"), 0, 0)

@@ -15,7 +15,7 @@ from trainrun.protocols import DataInfo
 from trainrun.runtime.machine import Runtime
 from trainrun.session.provenance import environment, packages
 
-RUNTIME = Runtime(torch.device("cpu"), 2, True, "off", False, False, None, None, None)
+RUNTIME = Runtime(torch.device("cpu"), 2, True, "off", None, False, False, None, None, None)
 INFO = DataInfo("toy", (4,), "classes", 3, {"train": 10, "val": None}, fingerprint="abcd")
 
 

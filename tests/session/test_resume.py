@@ -28,7 +28,8 @@ FREE = """
     data.num_workers data.eval_batch_size
     logger.console._target_ logger.tensorboard._target_ logger.tensorboard.samples
     logger.tensorboard.histograms
-    runtime.preemption_signal runtime.time_limit runtime.trust runtime.profile
+    runtime.preemption_signal runtime.time_limit runtime.trust runtime.profile runtime.timeout
+    runtime.activation_checkpointing
     parallel._target_ parallel.bucket_mb
 """
 TAKES_EFFECT = """

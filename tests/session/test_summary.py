@@ -21,13 +21,14 @@ def test_the_split_to_evaluate_is_one_there_is(
 ) -> None:
     metrics = {split: {"loss": 0.5} for split in splits}
     ended = (0, "completed", "budget", 20, 0.5, 1.0)
-    result = Result(Path("outputs/a b"), *ended, metrics, "kept the weights", PARTS)
+    result = Result(Path("outputs/a b"), *ended, metrics, "kept the weights", PARTS, "memory: 5 MB")
     print_summary(result, "2ep", quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if " eval " in line] == [
         f"  trainrun eval 'outputs/a b' {arguments}" for arguments in said
     ]
-    assert "time: 75% steps, 25% evaluation" in lines
+    at = lines.index("time: 75% steps, 25% evaluation")
+    assert lines[at + 1] == "memory: 5 MB"
     assert "  trainrun resume 'outputs/a b' budget=4ep" in lines
     assert "  trainrun doctor 'outputs/a b'" in lines
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from trainrun import ranks
+from trainrun.assembly.activations import Activations, activations_of
 from trainrun.assembly.data import open_data
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings
@@ -40,6 +41,7 @@ from trainrun.loop.profiler import Profiler, check_profile
 from trainrun.loop.step import Clip, Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import Distillation, as_loss
+from trainrun.model.activation_checkpointing import checkpoint_activations
 from trainrun.model.calling import call_by_signature
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
@@ -78,6 +80,7 @@ class Parts:
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
     weights: Weights | None  # that it started from
+    activations: Activations | None = None
     plan: tuple[tuple[str, str], ...] = ()
     teacher: tuple[Path, str] | None = None  # the checkpoint that it learns from, and its hash
 
@@ -203,9 +206,15 @@ def build(
         weights=weights,
     )
     state.numbers = scheduled_numbers(parts)
-    tried = _follow_run(task, model, state) + try_parts(parts)
-    plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
-    return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
+    return _planned(parts, lr_arithmetic, initialized + started_from(weights, reinitialized))
+
+
+def _planned(parts: Parts, lr_arithmetic: str, start: tuple[tuple[str, str], ...]) -> Parts:
+    """The parts, tried on a few samples, with their plan."""
+    tried = _follow_run(parts.task, parts.state.model, parts.state) + try_parts(parts)
+    parts = replace(parts, activations=activations_of(parts))
+    plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, parts.info)
+    return replace(parts, plan=plan + start)
 
 
 def _collect_again() -> None:
@@ -356,6 +365,8 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
 def _placed(model: nn.Module, runtime: Runtime, parallel: Parallel, batch_spec: BatchSpec) -> nn.Module:
     """The model where it trains, with the first rank's weights."""
     model = runtime.prepare(model, batch_spec.batch_size)
+    if runtime.activation_checkpointing is not None:  # below what `parallel` puts around blocks
+        checkpoint_activations(model, runtime.activation_checkpointing)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     return parallel.place(model, runtime.device)
 

@@ -4,26 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
+from trainrun.assembly.activations import Activations
 from trainrun.assembly.factory import Settings, option_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.optimizer.memory import state_bytes
+from trainrun.runtime.usage import peak_bytes
 
 _SHOWN = 4  # names in a line
 
 
-def memory(settings: Settings, state: TrainState) -> str:
-    """`1.6 MB: 0.4 of weights, 0.4 of gradients, 0.8 of adamw`; activations are known only by running."""
-    name = option_of(settings["optimizer"])
-    optimizer_bytes = state_bytes(state.optimizer)
+def memory(settings: Settings, state: TrainState, activations: Activations | None) -> str:
+    """`1.6 MB: 0.4 of weights, 0.4 of gradients, 0.8 of adamw`; activations where they are checkpointed."""
+    name, sizes = option_of(settings["optimizer"]), _sizes(settings, state, activations)
+    shares = ", ".join(f"{megabytes(size)} of {what}" for what, size in sizes.items())
+    more = f" and what {name} keeps" if state_bytes(state.optimizer) is None else ""
+    above = "activations and the batch come on top"
+    if activations is not None:
+        count, plain = activations.num_blocks, megabytes(activations.plain)
+        above = f"activations are an estimate, {plain} without checkpointing of {count} blocks"
+    return f"{megabytes(sum(sizes.values()))} MB: {shares}{more}; {above}"
+
+
+def memory_at_end(settings: Settings, state: TrainState, activations: Activations | None) -> str:
+    """`memory: 402 MB at most on cuda:0; 380 planned, and activations`."""
+    device, more = state.precision.device, "" if activations else ", and activations"
+    peak, where = peak_bytes(), "in this process, Python and torch included"
+    if device.type == "cuda":
+        peak, where = torch.cuda.max_memory_allocated(device), f"on {device}"
+    planned = megabytes(sum(_sizes(settings, state, activations).values()))
+    return f"memory: {megabytes(peak)} MB at most {where}; {planned} planned{more}"
+
+
+def _sizes(settings: Settings, state: TrainState, activations: Activations | None) -> dict[str, int]:
+    """The bytes that are known before training, by what holds them."""
     trained = sum(p.nbytes for p in state.model.parameters() if p.requires_grad)
-    parts = {"weights": _size(state.model), "gradients": trained}
-    parts |= {name: optimizer_bytes} if optimizer_bytes else {}
-    parts |= {state.weight_average.name: _averaged(state)} if state.weight_average is not None else {}
-    shares = ", ".join(f"{megabytes(size)} of {what}" for what, size in parts.items())
-    more = f" and what {name} keeps" if optimizer_bytes is None else ""
-    return f"{megabytes(sum(parts.values()))} MB: {shares}{more}; activations and the batch come on top"
+    sizes = {"weights": _size(state.model), "gradients": trained}
+    if optimizer_bytes := state_bytes(state.optimizer):
+        sizes[option_of(settings["optimizer"])] = optimizer_bytes
+    if state.weight_average is not None:
+        sizes[state.weight_average.name] = _averaged(state)
+    return sizes | ({"activations": activations.checkpointed} if activations else {})
 
 
 def checkpoints(settings: Settings, state: TrainState) -> str:

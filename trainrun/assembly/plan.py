@@ -56,7 +56,7 @@ def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
         *_techniques(parts),
         ("compute", _compute(parts)),
         *compile_cost(parts),
-        ("memory", costs.memory(parts.settings, parts.state)),
+        ("memory", costs.memory(parts.settings, parts.state, parts.activations)),
         ("saves", costs.checkpoints(parts.settings, parts.state)),
         ("monitor", str(parts.monitor or _UNMONITORED)),
         *_stops(parts.state.stopper),

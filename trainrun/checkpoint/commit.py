@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainrun import ranks
 from trainrun.run.files import fsync
 
 
@@ -29,6 +30,7 @@ def commit(final: Path, files: Mapping[str, memoryview | bytes]) -> int:
                 rest = memoryview(body)
                 while len(rest):  # in pieces, so that one call never exceeds what a system writes at once
                     rest = rest[os.write(file.fileno(), rest[: 1 << 26]) :]
+                    ranks.progressed()
                 os.fsync(file.fileno())
         fsync(temporary)
         temporary.rename(final)

@@ -109,10 +109,14 @@ class Checkpoints:
 
     def finished(self) -> tuple[CheckpointSaved, ...]:
         """The save that came to its end since the last call, if one did; never waits."""
-        return self.wait() if self._writing is not None and self._writing.done() else ()
+        return self._ended() if self._writing is not None and self._writing.done() else ()
 
     def wait(self) -> tuple[CheckpointSaved, ...]:
-        """The same, once what is being written is on the disk."""
+        """The same, once what is being written is on the disk; of several ranks all wait for it."""
+        with ranks.main_first(counts=True):
+            return self._ended()
+
+    def _ended(self) -> tuple[CheckpointSaved, ...]:
         if self._writing is None:
             return ()
         writing, self._writing = self._writing, None

@@ -24,6 +24,7 @@ _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
 # The arguments that a call did not have when older runs began, with what they meant then.
 _ADDED_TO_TABLE = {"encoding": "utf-8", "header": True, "decimal": "plain", "thousands": "auto"}
 _COLUMNS = {"group": None, "time": None, "weights": None}
+_MACHINE = {"profile": None, "timeout": "10min", "activation_checkpointing": None}
 _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.data.table.table": _ADDED_TO_TABLE | {"missing_target": "refuse"} | _COLUMNS,
     "trainrun.data.arrays.arrays": _COLUMNS,
@@ -33,7 +34,7 @@ _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.model.torchvision.torchvision": {"preprocessing": None},
     "trainrun.model.timm.timm": {"preprocessing": None},
     "trainrun.loop.Loop": {"probes": []},
-    "trainrun.runtime.machine.runtime": {"profile": None},
+    "trainrun.runtime.machine.runtime": _MACHINE,
     "trainrun.sweep.Sweep": {"exclude": []},
 }
 _DDP = {"_target_": "trainrun.parallel.ddp.DDP", "bucket_mb": 25, "reduce_dtype": None}
@@ -105,7 +106,7 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
         raise ResumeError(f"{file}: is not a mapping of settings")
     for text in filter(_OTHER.search, texts(settings)):
         raise ResumeError(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {text}")
-    added = _ADDED_GROUPS if "runtime" in settings else {}  # a run's: only those are completed
+    added = _ADDED_GROUPS if "budget" in settings else {}  # a whole run's
     return added | {str(key): _completed(value) for key, value in with_new_names(settings).items()}
 
 

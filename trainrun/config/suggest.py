@@ -31,6 +31,7 @@ _ELSEWHERE = {
     ("seed", "{}"): "random_seed",
     ("run_dir", "{}"): "output_dir out_dir",
     ("runtime.compile", "{}"): "compile",
+    ("runtime.activation_checkpointing", "auto"): "gradient_checkpointing activation_checkpointing",
     ("runtime.deterministic", "{}"): "deterministic",
     ("scheduler.warmup", "{}step"): "warmup_steps",
     ("scheduler.warmup", "{}ep"): "warmup_epochs",

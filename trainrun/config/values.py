@@ -58,8 +58,9 @@ def nearest_value(value: Any, annotation: ast.expr | None, unit: str = "") -> st
 
 
 def _is_text_of(value: Any, kind: Kind) -> bool:
-    """Whether a number or a truth value would fit if it were written as text."""
-    return isinstance(value, (bool, int, float)) and kind.fits("any text")
+    """Whether a number, or a truth value where no word stands for one, would fit if written as text."""
+    is_switch = isinstance(value, bool) and "auto" in kind.choices
+    return isinstance(value, (bool, int, float)) and kind.fits("any text") and not is_switch
 
 
 _WORDS = {"none": None, "yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
@@ -69,6 +70,10 @@ def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
     """What a value may have been meant to be, the likeliest first."""
     if kind.holds_steps:
         yield from filter(None, [duration.respelled(value), f"{value}{unit}"])
+    elif kind.by_clock:
+        yield from filter(None, [duration.respelled(value), f"{value}min"])
+    if isinstance(value, bool) and "auto" in kind.choices:
+        yield "auto" if value else None
     if isinstance(value, float) and value.is_integer():
         yield int(value)
     if isinstance(value, int) and value in (0, 1):
@@ -134,6 +139,8 @@ def _from_typing(form: Any) -> Kind:
     base, note = arguments
     if isinstance(note, ranges.InSteps):
         return _duration(note)
+    if isinstance(note, ranges.ByClock):
+        return Kind("a time such as 30s, 90min or 12h", _is_time, by_clock=True)
     words = f"{'a whole number' if base is int else 'a number'} {note}"
     return Kind(words, lambda value: _is_number(value, base is int) and value in note)
 
@@ -144,6 +151,14 @@ def _is_number(value: Any, whole: bool) -> bool:
     if isinstance(value, int):  # torch's integers have 64 bits, and a float ends near 1.8e308
         return abs(value) < 2**63 if whole else abs(value) < 10**300
     return not whole and math.isfinite(value)
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        duration = parse(value)
+    except ValueError:
+        return False
+    return duration.is_clock and duration.value > 0
 
 
 def _duration(note: ranges.InSteps) -> Kind:

@@ -21,7 +21,7 @@ from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
 from trainrun.protocols import Step, StepResult, Window
 from trainrun.runtime.signals import Signals, Stopped
-from trainrun.runtime.usage import machine_use
+from trainrun.runtime.usage import largest_peaks, machine_use
 from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ConfigError, ResumeError
 from trainrun.vocabulary.ranges import Period
@@ -120,8 +120,10 @@ class Loop:
                 is_kept = step in state.best_steps(self.checkpoints.keep_best)
                 clock.evaluation_s, improved = event.seconds, event.is_best or is_kept
                 yield event
-                if self.evaluator.probes and ranks.is_main_process():
-                    yield run_probes(self.evaluator.probes, state, self.windows.data)
+                if self.evaluator.probes:
+                    with ranks.main_first():
+                        if ranks.is_main_process():
+                            yield run_probes(self.evaluator.probes, state, self.windows.data)
                 if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
                     yield events.Sampled(step=step, text=text)
         asked = self.signals.take_save()
@@ -130,6 +132,7 @@ class Loop:
         yield from self.checkpoints.finished()
 
     def _log(self, state: TrainState, clock: Clock) -> events.StepsLogged:
+        use = machine_use(state.precision.device)
         totals, health = state.meter.read_log(), state.meter.read_health()
         state.logged_at = state.step
         applied = totals.applied or math.nan  # where all steps were skipped there is no norm to average
@@ -148,7 +151,7 @@ class Loop:
             metrics=self.evaluator.train_metrics(totals, state) | _scheduled(state),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
-            machine=machine_use(state.precision.device),
+            machine=use | largest_peaks(use),
         )
         clock.restart(state)
         return logged

@@ -20,7 +20,7 @@ from trainrun.runtime import slurm
 from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.duration import parse
 from trainrun.vocabulary.errors import ConfigError
-from trainrun.vocabulary.ranges import Count
+from trainrun.vocabulary.ranges import ClockTime, Count
 from trainrun.vocabulary.seeds import derive, stream
 
 
@@ -32,6 +32,7 @@ class Runtime:
     threads: int | None
     deterministic: bool
     compile: Literal["off", "model", "step"]
+    activation_checkpointing: str | None  # a name pattern of modules, or auto
     channels_last: bool
     sync_batch_norm: bool
     profile: int | None  # steps to trace
@@ -78,17 +79,20 @@ def runtime(
     threads: Count | None,
     deterministic: bool,
     compile: Literal["off", "model", "step"],
+    activation_checkpointing: Literal["auto"] | str | None,
     channels_last: bool,
     sync_batch_norm: bool,
     profile: Count | None,
     preemption_signal: Literal["auto", "USR1", "USR2", "TERM", "HUP"] | None,
-    time_limit: str | None,
+    time_limit: ClockTime | None,
+    timeout: ClockTime,
     trust: list[str],
 ) -> Runtime:
     """Choose the device, set threads and determinism for this process.
 
     Of several ranks each gets the GPU of its number on its machine, or its part of the cores.
     `preemption_signal` auto is USR2 in a Slurm job, none elsewhere. `time_limit` is by the clock: 90min.
+    `timeout` is how long a rank waits for another.
 
     `trust` names packages that stored runs may import beyond torch's own; it is read where a
     config is resolved, and has no effect here. `compile` is done when training starts: runtime/compiler.py.
@@ -105,8 +109,9 @@ def runtime(
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False  # it would choose the arithmetic by a timing
     told_by = slurm.preemption_signal() if preemption_signal == "auto" else preemption_signal
-    limit_s = None if time_limit is None else _seconds(time_limit)
-    flags = (deterministic, compile, channels_last, sync_batch_norm)
+    limit_s = None if time_limit is None else parse(time_limit).seconds
+    ranks.set_timeout(parse(timeout).seconds)
+    flags = (deterministic, compile, activation_checkpointing, channels_last, sync_batch_norm)
     return Runtime(chosen, threads, *flags, profile, told_by, limit_s)
 
 
@@ -215,16 +220,6 @@ def _device_of_rank(name: str) -> torch.device:
         text = f"{place.local_size} ranks on this machine need a GPU each, there are {num_gpus}"
         raise ConfigError.of("runtime.device", text)
     return torch.device("cuda", place.local_rank)
-
-
-def _seconds(limit: str) -> float:
-    try:
-        duration = parse(limit)
-        if not duration.is_clock:
-            raise ValueError(f"must be a time such as 30s, 90min or 12h, got {limit}")
-    except ValueError as error:
-        raise ConfigError.of("runtime.time_limit", str(error)) from None
-    return duration.seconds
 
 
 def cores() -> int:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import resource
+import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+from trainrun import ranks
 
 
 def held_bytes() -> int:
@@ -18,17 +23,32 @@ def held_bytes() -> int:
     return 0
 
 
+def peak_bytes() -> int:
+    """The most memory that this process has held at once; the system's record is a little late."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return max(held_bytes(), peak)
+
+
 def machine_use(device: torch.device) -> dict[str, float]:
     """`rss_bytes` of the process; on a GPU `gpu_bytes` that torch holds there, and `gpu_use` from 0 to 1.
 
-    What the system does not tell is left out.
+    `rss_peak_bytes` and `gpu_peak_bytes`, what tensors took, are the most so far. What the system does
+    not tell is left out.
     """
     use: dict[str, float] = {"rss_bytes": held} if (held := held_bytes()) else {}
+    use["rss_peak_bytes"] = peak_bytes()
     if device.type == "cuda":
         use["gpu_bytes"] = torch.cuda.memory_reserved(device)
+        use["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(device)
         if (share := _gpu_use(device.index or 0)) is not None:
             use["gpu_use"] = share
     return use
+
+
+def largest_peaks(use: Mapping[str, float]) -> dict[str, float]:
+    """The peaks in `use` of the rank where they are largest, as `rss_peak_bytes_of_ranks`; the ranks meet."""
+    peaks = {f"{name}_of_ranks": number for name, number in use.items() if "peak" in name}
+    return dict(zip(peaks, ranks.largest([*peaks.values()]), strict=True)) if ranks.size() > 1 else {}
 
 
 def _gpu_use(index: int) -> float | None:

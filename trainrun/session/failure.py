@@ -14,9 +14,11 @@ from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.data.workers import workers_error
 from trainrun.loop.loop import Loop
+from trainrun.model.blocks import blocks_of
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 from trainrun.run.record import write_status
+from trainrun.runtime.allocations import recorded_allocations, write_allocations
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.session.sinks import Sink
 from trainrun.vocabulary.errors import (
@@ -27,18 +29,22 @@ from trainrun.vocabulary.errors import (
 )
 from trainrun.vocabulary.events import Failed
 
+_NOTHING = "take a smaller model, or precision=bf16"
+
 
 @contextlib.contextmanager
 def reported(report: Callable[[BaseException], None], parts: Parts, run_dir: Path) -> Iterator[None]:
     """Within, an error is reported before it leaves; what torch has no type for becomes an error of ours."""
-    try:
-        yield
-    except BaseException as error:
-        failure = _as_trainrun_error(error, parts, run_dir)
-        report(failure)
-        if failure is not error:
-            raise failure from error
-        raise
+    weight_bytes = sum(parameter.nbytes for parameter in parts.state.model.parameters())
+    with recorded_allocations(parts.runtime.device, weight_bytes):
+        try:
+            yield
+        except BaseException as error:
+            failure = _as_trainrun_error(error, parts, run_dir)
+            report(failure)
+            if failure is not error:
+                raise failure from error
+            raise
 
 
 def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> BaseException:
@@ -76,8 +82,11 @@ def failure_recorded(run_dir: Path) -> Iterator[None]:
 
 
 def record_for_main_process(run_dir: Path, error: BaseException) -> None:
-    """Write into a run's status why it ended, where the main process died and left its lock free."""
-    if not isinstance(error, RankFailedError):
+    """Write into a run's status why it ended, where the main process died and left its lock free.
+
+    Of the ranks that live the lowest does.
+    """
+    if not isinstance(error, RankFailedError) or not ranks.is_lowest_living():
         return
     with contextlib.suppress(TrainrunError, OSError), lock(run_dir):
         if read_json(run_dir / "status.json").get("state") == "running":
@@ -93,23 +102,39 @@ def _exit_of(error: BaseException) -> tuple[int, str]:
 
 
 def _out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemoryError:
-    """The error with the command that goes on in smaller micro-batches, which train the same, if any are."""
-    caution = ""
+    """The error with commands that go on with less memory and train the same, if there are any."""
     if evaluating:
         size = parts.settings["data"].get("eval_batch_size")
         text = f"out of memory with data.eval_batch_size={size} while evaluating"
         words = [f"data.eval_batch_size={size // 2}"] if isinstance(size, int) and size > 1 else []
+        answers = [("the same in smaller pieces", words)]
     else:
         text = f"out of memory with batch_size={parts.batch_spec.batch_size} while training"
-        words = _smaller_batches(parts)
-        norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        if any(isinstance(module, norms) for module in parts.state.model.modules()):
-            caution = ", except for batch norm, which sees each piece alone"
-    if not words:
-        return OutOfMemoryError(f"{text}; take a smaller model, or precision=bf16")
-    line = shlex.join([*ranks.command(), "resume", str(run_dir), *words])
-    text += f"; trainrun find-batch looks for the largest that fits; the same in smaller pieces{caution}:"
-    return OutOfMemoryError(text, "", f"  {line}")
+        answers = _with_less_memory(parts)
+    answers = [(what, words) for what, words in answers if words]
+    text += f"; {'trainrun find-batch looks for the largest that fits' if answers else _NOTHING}"
+    lines = []
+    file = run_dir / "failures" / (f"memory-{ranks.rank()}.pickle" if ranks.rank() else "memory.pickle")
+    if write_allocations(parts.runtime.device, file):
+        lines = ["", f"what took the memory, for pytorch.org/memory_viz: {file}"]
+    for what, words in answers:
+        lines += ["", f"{what}:", f"  {shlex.join([*ranks.command(), 'resume', str(run_dir), *words])}"]
+    return OutOfMemoryError(text, *lines)
+
+
+def _with_less_memory(parts: Parts) -> list[tuple[str, list[str]]]:
+    """What trains the same with less memory, in words and as settings, none where it is not possible."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    has_norm = any(isinstance(module, norms) for module in parts.state.model.modules())
+    caution = ", except for batch norm, which sees each piece alone" if has_norm else ""
+    answers = [(f"the same in smaller pieces{caution}", _smaller_batches(parts))]
+    with contextlib.suppress(ValueError):
+        if parts.runtime.activation_checkpointing is None and blocks_of(parts.state.model, "auto"):
+            text = "with activations computed again in the backward pass, some third slower"
+            answers.append((text, ["runtime.activation_checkpointing=auto"]))
+    if ranks.size() > 1 and not parts.parallel.shards:
+        answers.append(("with the weights divided among the ranks", ["parallel=fsdp"]))
+    return answers
 
 
 def _smaller_batches(parts: Parts) -> list[str]:

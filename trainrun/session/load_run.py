@@ -89,10 +89,10 @@ def load_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Loaded
     """A stored run with a checkpoint's weights, once its data are those it was trained on."""
     from trainrun.checkpoint.state import require_same_data
     from trainrun.run.files import object_in, read_json
-    from trainrun.session.open_run import open_run
+    from trainrun.session.open_run import AS_WRITTEN, open_run
     from trainrun.session.stored_weights import choose_checkpoint, load_weights
 
-    parts = open_run(run_dir, overrides).parts
+    parts = open_run(run_dir, [*overrides, AS_WRITTEN]).parts
     trained_on = object_in(read_json(run_dir / "environment.json"), "data")
     require_same_data(trained_on or parts.state.data, parts.state.data)
     choice = choose_checkpoint(run_dir, checkpoint)

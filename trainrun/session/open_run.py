@@ -20,6 +20,8 @@ from trainrun.session.stored_weights import initial_weights, stored_weights
 from trainrun.session.teacher import with_teacher
 from trainrun.vocabulary.errors import ConfigError
 
+AS_WRITTEN = "runtime.activation_checkpointing=null"  # for what trains nothing
+
 
 @dataclass(frozen=True)
 class StoredRun:

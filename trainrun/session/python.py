@@ -79,10 +79,11 @@ def load(run: str, checkpoint: str | None = "best", trust: Sequence[str] = ()) -
     """
     with _command(), _stored(run) as run_dir:
         from trainrun.parameters.lora import merge
-        from trainrun.session.open_run import open_run
+        from trainrun.session.open_run import AS_WRITTEN, open_run
         from trainrun.session.stored_weights import choose_checkpoint, load_weights
 
-        parts = open_run(run_dir, [f"runtime.trust={hydra_value(list(trust))}"] if trust else []).parts
+        trusted = [f"runtime.trust={hydra_value(list(trust))}"] if trust else []
+        parts = open_run(run_dir, [*trusted, AS_WRITTEN]).parts
         if checkpoint is not None:
             load_weights(parts, choose_checkpoint(run_dir, str(checkpoint)))
         merge(parts.state.model)

@@ -41,7 +41,8 @@ FREE = (
     *("logger*", "checkpoint*", "loop.log_every", "loop.health", "loop.probes"),
     *("data.num_workers", "data.root"),
     *("data.eval_batch_size", "runtime.preemption_signal", "runtime.time_limit", "runtime.trust", "name"),
-    *("runtime.profile", "parallel", "parallel._target_", "parallel.bucket_mb"),
+    *("runtime.profile", "runtime.timeout", "runtime.activation_checkpointing"),
+    *("parallel", "parallel._target_", "parallel.bucket_mb"),
 )
 TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.assembly.compiled import compiled
+from trainrun.assembly.costs import memory_at_end
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
@@ -69,6 +70,7 @@ class Result:
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
     final_weights: str  # which weights it ended with, in words; empty where it was interrupted
     seconds_by_part: Mapping[str, float]  # steps, data, evaluation, save, logging
+    memory: str = ""  # at its peak beside what was planned, in words
 
     def history(self, frame: bool = False) -> Any:
         """The run's curves, as `trainrun.history` returns them."""
@@ -149,7 +151,7 @@ def _run(
             result = _follow(events, sinks, run_dir, parts.state)
         if result.reason == signals.preemption:
             say(requeue())
-        return result
+        return replace(result, memory=memory_at_end(parts.settings, parts.state, parts.activations))
 
 
 def _assist(parts: Parts, options: RunOptions) -> Result:

@@ -45,8 +45,9 @@ def print_summary(result: Result, budget: str, quiet: bool) -> None:
 
 
 def _overhead(result: Result) -> list[str]:
-    """`time: 83% steps, 2% data, 11% evaluation, 1% save, 3% logging`; below it where steps were traced."""
+    """`time: 83% steps, 2% data, 11% evaluation, 1% save, 3% logging`; then memory, and the trace."""
     whole = sum(result.seconds_by_part.values())
     shares = (f"{seconds / whole:.0%} {name}" for name, seconds in result.seconds_by_part.items() if seconds)
+    memory = [result.memory] if result.memory else []
     trace = result.run_dir / "profile" / "trace.json"
-    return [f"time: {', '.join(shares)}", *([f"traced: {trace}"] if trace.is_file() else [])]
+    return [f"time: {', '.join(shares)}", *memory, *([f"traced: {trace}"] if trace.is_file() else [])]

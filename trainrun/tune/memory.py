@@ -6,12 +6,11 @@ import contextlib
 import multiprocessing
 import os
 import re
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainrun.runtime.usage import held_bytes
+from trainrun.runtime.usage import held_bytes, peak_bytes
 from trainrun.vocabulary.errors import OutOfMemoryError
 
 SPARED = 0.1  # of the available memory: a machine without any to spare swaps
@@ -74,11 +73,10 @@ def _left(folder: Path, limit: str, usage: str, cached: str) -> Iterator[int]:
 
 def taken_bytes() -> int:
     """The most that this process has held at once, and what its loader processes hold now."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     loaders = [Path(f"/proc/{child.pid}/smaps_rollup") for child in multiprocessing.active_children()]
-    return peak + sum(_number_in(file, "Pss") or 0 for file in loaders)  # each its part of what is shared
+    return peak_bytes() + sum(
+        _number_in(file, "Pss") or 0 for file in loaders
+    )  # each its part of what is shared
 
 
 @contextlib.contextmanager

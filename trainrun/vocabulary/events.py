@@ -63,7 +63,7 @@ class StepsLogged:
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples_per_s: float
     data_wait: float  # share of the window's time spent waiting for data
-    machine: Mapping[str, float] = field(default_factory=dict)  # rss_bytes, gpu_bytes, gpu_use
+    machine: Mapping[str, float] = field(default_factory=dict)  # rss_bytes, gpu_bytes, their peaks, gpu_use
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,11 @@ class InSteps:
     by_clock: bool = False
 
 
+@dataclass(frozen=True)
+class ByClock:
+    """A time such as 90min, above 0; text in the call as well."""
+
+
 Positive = Annotated[float, Interval(0, open_ends="low")]
 NonNegative = Annotated[float, Interval(0)]
 Negative = Annotated[float, Interval(high=0, open_ends="high")]
@@ -56,6 +61,7 @@ Seed = Annotated[int, Interval(0, 2**63 - 1)]
 Steps = Annotated[int, InSteps()]
 Period = Annotated[int, InSteps(1)]
 Length = Annotated[str, InSteps(1, by_clock=True)]
+ClockTime = Annotated[str, ByClock()]
 
 # Mean and std of pictures, white being 1: of every channel, or a list with one of each.
 MeanAndStd = tuple[float | list[float], Positive | list[Positive]]

@@ -16,12 +16,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
+from trainrun.ranks.heartbeat import Heartbeat, guard_nccl
+from trainrun.ranks.launcher import RankInfo as RankInfo
+from trainrun.ranks.launcher import command as command
+from trainrun.ranks.launcher import launched as launched
 from trainrun.vocabulary.errors import RankFailedError
 
 if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
@@ -30,24 +33,17 @@ if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are an
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=10)  # for a rank that does not come: longer than a download or a save
+TIMEOUT = timedelta(minutes=10)  # for a rank that does not come, until `runtime.timeout` is read
 LINGER = timedelta(seconds=5)  # so that the launcher does not end the first rank while it writes why
 BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
-_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-
-
-@dataclass(frozen=True)
-class RankInfo:
-    """This process among those of the run, and among those of its machine."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
 
 
 _place = RankInfo()
 _store: Store | None = None
+_heartbeat: Heartbeat | None = None
+_timeout = TIMEOUT
+_turns = 0  # in which the first process went ahead
+_dead: set[int] = set()  # and those that did not come
 _asked = [0.0, 0.0]  # of this rank: to stop, to save
 _agreed = [False, False]  # the same of any rank, as of the last meeting
 _meetings = 0
@@ -73,26 +69,9 @@ def rank_info() -> RankInfo:
     return _place
 
 
-def launched() -> RankInfo:
-    """What the launcher says in the environment; one process where there is none."""
-    if not all(name in os.environ for name in _LAUNCHED):
-        return RankInfo()
-    number, total, local = (int(os.environ[name]) for name in _LAUNCHED[:3])
-    return RankInfo(number, total, local, int(os.environ.get("LOCAL_WORLD_SIZE", total)))
-
-
-def command() -> list[str]:
-    """The words that start trainrun with as many processes as the launcher started."""
-    info = launched()
-    if info.size == 1:
-        return ["trainrun"]
-    machines = ["--nnodes", str(info.size // info.local_size)] if info.size > info.local_size else []
-    return ["torchrun", *machines, "--nproc-per-node", str(info.local_size), "-m", "trainrun"]
-
-
 def join() -> None:
     """Join the processes that the launcher started, once. Raises RankFailedError if they do not come."""
-    global _place, _store
+    global _place, _store, _heartbeat
     info = launched()
     if info.size == 1 or _place.size > 1:
         return
@@ -102,9 +81,11 @@ def join() -> None:
 
     # Tensors on the host go by gloo whatever the device; NCCL begins at the first tensor on a GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+    guard_nccl()
     with _meeting():
         _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
         dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
+        _heartbeat = Heartbeat(_store, info.rank, info.size)
     _place = info
     atexit.register(leave, clean=False)
 
@@ -115,11 +96,13 @@ def leave(clean: bool) -> None:
     The first rank's end is waited for, so that the launcher, which ends all when one has ended,
     does not end it while it saves or writes what happened.
     """
-    global _place
+    global _place, _heartbeat
     if _place.size == 1:
         return
     import torch
 
+    if _heartbeat is not None:
+        _heartbeat.close()
     with suppress(RuntimeError, RankFailedError):
         if clean:
             add_numbers([0.0])
@@ -127,7 +110,18 @@ def leave(clean: bool) -> None:
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
             _store.set("done", "1") if is_main_process() else _store.wait(["done"], LINGER)
-    _place = RankInfo()
+    _place, _heartbeat = RankInfo(), None
+
+
+def set_timeout(timeout_s: float) -> None:
+    """How long a rank is waited for from now on."""
+    global _timeout
+    _timeout = timedelta(seconds=timeout_s)
+    if _place.size > 1 and _store is not None:
+        from torch.distributed.distributed_c10d import _set_pg_timeout, _world
+
+        for group in _world.pg_map:
+            _set_pg_timeout(_timeout, group)
 
 
 def end(code: int) -> None:
@@ -169,14 +163,37 @@ def silence_other_ranks() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def local_first() -> Iterator[None]:
+def local_first() -> AbstractContextManager[None]:
     """The first process of each machine goes ahead, the others follow: for downloads and caches."""
-    if _place.local_rank > 0:
-        add_numbers([0.0])
+    return _ahead(_place.rank - _place.local_rank, counts=False)
+
+
+def main_first(counts: bool = False) -> AbstractContextManager[None]:
+    """The first process goes ahead; the others wait while it lives or, with `counts`, while it gets on."""
+    return _ahead(0, counts)
+
+
+@contextmanager
+def _ahead(first: int, counts: bool) -> Iterator[None]:
+    global _turns
+    if _place.size == 1 or _store is None or _heartbeat is None:
+        yield
+        return
+    _turns += 1
+    key = f"turn {_turns} {first}"
+    if _place.rank != first:
+        with _meeting():
+            _heartbeat.wait(key, first, _timeout.total_seconds(), counts)
     yield
-    if _place.local_rank == 0:
-        add_numbers([0.0])
+    if _place.rank == first:
+        with _meeting():
+            _store.set(key, "1")
+
+
+def progressed() -> None:
+    """Note that what others may wait for gets on: a piece of a file was written."""
+    if _heartbeat is not None:
+        _heartbeat.progress += 1
 
 
 def start_sum(tensors: Sequence[Tensor]) -> Callable[[], None]:
@@ -369,14 +386,32 @@ def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
 
 @contextmanager
 def _meeting() -> Iterator[None]:
-    """Raises RankFailedError, with what the failed rank said of itself, where the ranks cannot meet."""
+    """Raises RankFailedError where the ranks cannot meet, with what is known of the rank at fault."""
+    if _heartbeat is not None:
+        _heartbeat.meetings += 1
     try:
         yield
     except RuntimeError as error:
-        minutes = TIMEOUT.total_seconds() / 60
         reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without C++'s line
-        text = f"another rank died, or did not come within {minutes:g} minutes: {reason}"
-        with suppress(RuntimeError):
-            if _store is not None and _store.check(["failure"]):
-                text = "rank {} failed: {}".format(*json.loads(_store.get("failure")))
-        raise RankFailedError(text) from error
+        raise RankFailedError(_fault() or f"another rank died: {reason}") from error
+
+
+def _fault() -> str:
+    """Which rank is why the others cannot meet; empty where nothing tells."""
+    try:
+        if _store is not None and _store.check(["failure"]):
+            return "rank {} failed: {}".format(*json.loads(_store.get("failure")))
+        missing = _heartbeat.missing() if _heartbeat is not None else {}
+        if _store is not None and _store.check(["failure"]):  # it came while the others were looked at
+            return "rank {} failed: {}".format(*json.loads(_store.get("failure")))
+    except RuntimeError:
+        return "rank 0 or its machine died: the store where ranks meet is gone"
+    _dead.update(missing)
+    ends = [f"rank {rank} {end}" for rank, end in missing.items()]
+    late = f" within {_timeout.total_seconds():g} s" if "did not come" in missing.values() else ""
+    return f"{', '.join(ends)}{late}" if ends else ""
+
+
+def is_lowest_living() -> bool:
+    """Whether all ranks below this one are known to have died."""
+    return all(rank in _dead for rank in range(_place.rank))

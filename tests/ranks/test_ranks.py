@@ -42,6 +42,7 @@ def test_sums_are_over_all_ranks_and_in_every_type(met: list[dict[str, object]])
         assert rank["is channels last"]
         assert rank["numbers"] == [3.0, 0.2]
         assert rank["largest"] == [2.0, -1.0]
+        assert rank["peaks"] == {"rss_peak_bytes_of_ranks": 2.0}
         assert rank["total"] == {"host": 3.0, "device": torch.tensor(3.0)}
         assert rank["large"] == (3.0, 3.0)
 
@@ -90,9 +91,9 @@ def test_the_launcher_says_who_is_who(
 
 def test_the_command_that_starts_as_many_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ranks.command() == ["trainrun"]
-    monkeypatch.setattr(ranks, "launched", lambda: RankInfo(0, 4, 0, 4))
+    monkeypatch.setattr("trainrun.ranks.launcher.launched", lambda: RankInfo(0, 4, 0, 4))
     assert " ".join(ranks.command()) == "torchrun --nproc-per-node 4 -m trainrun"
-    monkeypatch.setattr(ranks, "launched", lambda: RankInfo(0, 4, 0, 2))
+    monkeypatch.setattr("trainrun.ranks.launcher.launched", lambda: RankInfo(0, 4, 0, 2))
     assert " ".join(ranks.command()) == "torchrun --nnodes 2 --nproc-per-node 2 -m trainrun"
 
 
@@ -189,7 +190,7 @@ def test_an_error_on_one_rank_ends_the_others(in_ranks: Ranks, how: str) -> None
         assert "rank 1 failed: sample 17 is broken" in first.error
         assert "RuntimeError: sample 17 is broken" in second.error
     else:
-        assert "another rank died" in first.error
+        assert "rank 1 died" in first.error
         assert second.error == "died"
 
 

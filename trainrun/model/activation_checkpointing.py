@@ -1,0 +1,79 @@
+"""Activation checkpointing: blocks keep only their inputs, and compute the rest again when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from trainrun.model.blocks import blocks_of
+from trainrun.vocabulary.errors import ConfigError
+
+Forward = Callable[..., Any]
+
+
+def checkpoint_activations(model: nn.Module, pattern: str) -> None:
+    """Let the blocks that `blocks_of` finds drop their activations; results have the same bits.
+
+    Inputs are kept, the rest is computed again in the backward pass (Chen et al., 2016), by torch's
+    checkpoint. Names stay, as a block's `forward` alone is replaced, so that hooks of the block, such
+    as those of `fully_shard`, run once. Without gradients nothing changes. Raises ConfigError.
+    """
+    try:
+        blocks = blocks_of(model, pattern)
+    except ValueError as error:
+        raise ConfigError.of("runtime.activation_checkpointing", str(error)) from None
+    import torch._dynamo  # noqa: F401  the first checkpoint would, 2 s that count as the first step's
+
+    for _, block in blocks:
+        block.forward = partial(_call, block, block.forward)
+
+
+def plain_forwards(model: nn.Module) -> dict[nn.Module, Forward]:
+    """The checkpointed blocks of a model, each with its forward as it was before."""
+    forwards = {module: module.forward for module in model.modules()}
+    return {m: f.args[1] for m, f in forwards.items() if isinstance(f, partial) and f.func is _call}
+
+
+def _call(block: nn.Module, forward: Forward, /, *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    from torch.utils.checkpoint import checkpoint
+
+    # One by one, as torch looks there for the devices whose random states it stores.
+    leaves, form = _pytree.tree_flatten((args, kwargs))
+
+    def run(*leaves: Any) -> Any:
+        args, kwargs = _pytree.tree_unflatten(leaves, form)
+        return forward(*args, **kwargs)
+
+    # The whole block again, as hooks in it that come in pairs rely on.
+    how: dict[str, Any] = {"use_reentrant": False, "early_stop": False}
+    if not torch.compiler.is_compiling():  # the compiler sees by itself what changes buffers
+        how["context_fn"] = partial(_contexts, block)
+    return checkpoint(run, *leaves, **how)
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Those of the first pass and the second, which works on buffers as the first one met them."""
+    modules = [module for module in block.modules() if module._buffers]
+    copies = [{name: b.clone() for name, b in m.named_buffers(recurse=False)} for m in modules]
+    return nullcontext(), _holding(list(zip(modules, copies, strict=True)))
+
+
+@contextmanager
+def _holding(buffers: list[tuple[nn.Module, dict[str, Tensor]]]) -> Iterator[None]:
+    """Within, modules have these buffers: running statistics are not updated a second time."""
+    present = [dict(module._buffers) for module, _ in buffers]
+    for module, copies in buffers:
+        module._buffers.update(copies)
+    try:
+        yield
+    finally:
+        for (module, _), before in zip(buffers, present, strict=True):
+            module._buffers.update(before)
