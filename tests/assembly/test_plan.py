@@ -43,7 +43,7 @@ def test_no_curve_is_drawn_where_there_is_none_to_know(words: list[str]) -> None
 def test_full_precision_on_a_gpu_says_what_is_faster(option: str, text: str) -> None:
     with fake_gpu():
         compute = plan("runtime.device=cuda:0", f"precision={option}")["compute"]
-    hint = f" ({text}large products are many times as fast with precision=bf16)" if text else ""
+    hint = f" ({text}large products are several times as fast with precision=bf16)" if text else ""
     assert compute.startswith(f"cuda:0, {option}{hint}, ")
 
 

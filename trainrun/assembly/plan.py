@@ -267,7 +267,7 @@ def _compute(parts: Parts) -> str:
         precision += f" (auto: {why_auto(runtime.device)})"
     elif precision == "fp32" and runtime.device.type != "cpu" and bf16_units(runtime.device):
         precision += (
-            f" ({why_auto(runtime.device)}: large products are many times as fast with precision=bf16)"
+            f" ({why_auto(runtime.device)}: large products are several times as fast with precision=bf16)"
         )
     elif precision == "bf16" and not bf16_units(runtime.device):
         precision += f" (slow here: {why_auto(runtime.device)})"
