@@ -181,6 +181,16 @@ def test_gaussian_nll_is_torchs_with_a_softplus_variance() -> None:
     assert loss.outputs_per_target == 2
 
 
+@pytest.mark.parametrize("scale", [1, 40])  # to variances of no more than eps
+def test_gaussian_nll_and_its_gradient_have_the_bits_of_torchs(scale: int) -> None:
+    outputs = torch.cat([LOGITS, VALUES * scale], 1).requires_grad_()
+    mean, variance = outputs[:, :4], F.softplus(outputs[:, 4:]) + 1e-3
+    theirs = F.gaussian_nll_loss(mean, SOFT, variance, reduction="none", eps=1e-3).mean(1)
+    ours = GaussianNLL(1e-3)(outputs, SOFT)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(*(torch.autograd.grad(loss.sum(), outputs)[0] for loss in (ours, theirs)))
+
+
 def test_gaussian_nll_is_least_at_the_true_mean_and_variance() -> None:
     targets = torch.randn(20_000, 1, generator=GENERATOR) * 2 + 1
 

@@ -77,6 +77,18 @@ def test_only_tf32_rounds_what_stays_in_32_bits(option: str) -> None:
     assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
 
 
+def test_fp32_is_that_whatever_the_users_code_set_for_all_kinds() -> None:
+    torch.backends.fp32_precision = "tf32"
+    try:
+        precision.fp32(CPU)
+        cudnn, mkldnn, matmul = torch.backends.cudnn, torch.backends.mkldnn, torch.backends.cuda.matmul
+        kinds: list[Any] = [matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
+        assert [kind.fp32_precision for kind in kinds] == ["ieee"] * 6
+        assert not cudnn.allow_tf32
+    finally:
+        torch.backends.fp32_precision = "none"
+
+
 @pytest.mark.parametrize(
     ("capabilities", "name"),
     [

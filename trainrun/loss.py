@@ -199,7 +199,8 @@ class GaussianNLL(Loss):
         _require_alike(mean, targets)
         _require_alike(raw, targets)
         variance = F.softplus(raw) + self.eps
-        return F.gaussian_nll_loss(mean, targets, variance, reduction="none", eps=self.eps).mean(1)
+        # As torch's function, which reads the variance on the host to refuse a negative one.
+        return (0.5 * (variance.log() + (mean - targets) ** 2 / variance)).mean(1)
 
 
 class Custom(Loss):

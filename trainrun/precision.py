@@ -130,9 +130,16 @@ def as_precision(precision: Any, device: torch.device) -> Any:
 
 
 def _round_products(yes: bool) -> None:
-    """Set whether float32 products may use TF32; under autocast, those that it leaves in float32."""
+    """Set whether float32 products may use TF32; under autocast, those that it leaves in float32.
+
+    Then for each kind: what the user's code set for all kinds would hold where the flags say nothing.
+    """
     torch.set_float32_matmul_precision("high" if yes else "highest")
     torch.backends.cudnn.allow_tf32 = yes
+    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
+    kinds: tuple[Any, ...] = (cudnn.conv, cudnn.rnn, mkldnn.conv, mkldnn.rnn)  # type: ignore[attr-defined]
+    for kind in kinds:
+        kind.fp32_precision = "tf32" if yes else "ieee"
 
 
 def bf16_units(device: torch.device) -> list[str]:

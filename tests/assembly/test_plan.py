@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from fake_gpu import fake_gpu
 
 from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
@@ -32,6 +35,23 @@ def test_the_rates_are_drawn_from_the_first_step_to_the_last() -> None:
 @pytest.mark.parametrize("words", [["scheduler=constant"], ["scheduler=plateau"], ["budget=5s"]])
 def test_no_curve_is_drawn_where_there_is_none_to_know(words: list[str]) -> None:
     assert "lr" not in plan(*words, "scheduler.warmup=0step" if words[0][0] == "s" else "seed=0")
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("fp32", "this device has compute capability 8: "), ("bf16", "")]
+)
+def test_full_precision_on_a_gpu_says_what_is_faster(option: str, text: str) -> None:
+    with fake_gpu():
+        compute = plan("runtime.device=cuda:0", f"precision={option}")["compute"]
+    hint = f" ({text}large products are several times as fast with precision=bf16)" if text else ""
+    assert compute.startswith(f"cuda:0, {option}{hint}, ")
+
+
+def test_data_that_would_fill_a_gpu_are_said_to_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_gpu():
+        assert "kept on the host" not in plan("runtime.device=cuda:0")["data"]
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=1000))
+        assert "kept on the host: they would take more than half of" in plan("runtime.device=cuda:0")["data"]
 
 
 def test_the_monitored_metric_stands_there_with_its_direction() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy import CPU, ToyData, ToyTask, mlp, same_bits
+from toy import CLASSES, CPU, FEATURES, ToyData, ToyTask, mlp, same_bits
 
 from trainrun.loop.evaluate import MetricError, confusion_of, evaluate
 from trainrun.loss import CrossEntropy
@@ -160,3 +161,18 @@ def test_an_own_metric_that_fails_is_named_with_the_place() -> None:
         evaluate(mlp(), with_metrics(broken=broken), ToyData().eval_batches("val"), FP32)
     with pytest.raises(MetricError, match=r"none returns None.*; return a number, a vector or a dict"):
         evaluate(mlp(), with_metrics(none=lambda outputs, targets: None), ToyData().eval_batches("val"), FP32)
+
+
+def test_outputs_are_gone_before_the_next_batch() -> None:
+    outputs: list[weakref.ref[Tensor]] = []
+
+    class Watched(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            assert all(ref() is None for ref in outputs)
+            made = super().forward(x)
+            outputs.append(weakref.ref(made))
+            return made
+
+    data = ToyData()
+    evaluate(Watched(FEATURES, CLASSES), ToyTask(), data.eval_batches("val"), FP32)
+    assert len(outputs) == 3

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from toy import CLASSES, CPU, FEATURES, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
 from trainrun.checkpoint.state import TrainState
-from trainrun.loop.step import Clip, WindowGradients
+from trainrun.loop.step import Clip, WindowGradients, are_finite
 from trainrun.loss import CrossEntropy, as_loss
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, BatchSpec, Outcome, Position
@@ -482,6 +482,12 @@ def test_several_passes_are_undone_if_any_is_not_finite(fails_at: int) -> None:
     assert not result.applied
     assert same_bits(_everything(state), before)
     assert (state.step, state.applied) == (2, 1)
+
+
+@pytest.mark.parametrize(("value", "finite"), [(1e30, True), (math.nan, False), (-math.inf, False)])
+def test_weights_are_finite_up_to_the_largest_float(value: float, finite: bool) -> None:
+    weights = [nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.tensor([1.0, value])), torch.ones(0)]
+    assert are_finite(weights) is finite
 
 
 # Penalties, rates, batch changes

@@ -235,7 +235,7 @@ def test_nccl_is_watched_before_it_begins(before: dict[str, str], monkeypatch: p
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: True)
     monkeypatch.setattr("torch.distributed.init_process_group", begin)
-    met = iter([(None, 0, 2)])
+    met = iter([(torch.distributed.HashStore(), 0, 2)])
     monkeypatch.setattr(sys.modules["torch.distributed.rendezvous"], "rendezvous", lambda *_, **__: met)
     ranks.join()
     watched = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}

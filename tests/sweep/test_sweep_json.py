@@ -26,7 +26,7 @@ TYPED = ["-m", "data=iris", "optimizer.lr=0.1,0.2", "seed=0,1", "sweep.retries=1
 
 def running(folder: Path, typed: list[str] | None = None, quiet: bool = False) -> RunningSweep:
     search = SimpleNamespace(name="basic", monitor="val/accuracy", maximize=True)
-    sweep = RunningSweep(None, folder, TYPED if typed is None else typed, {}, search, quiet, {})  # type: ignore[arg-type]
+    sweep = RunningSweep(None, folder, TYPED if typed is None else typed, {"ranks": 1}, search, quiet, {})  # type: ignore[arg-type]
     for number, (lr, seed) in enumerate([(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]):
         words = (f"optimizer.lr={lr}", f"seed={seed}")
         job: Any = SimpleNamespace(overrides=["data=iris", *words, "sweep.retries=1"])

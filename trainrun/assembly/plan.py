@@ -15,6 +15,7 @@ from trainrun.assembly.cautions import cautions
 from trainrun.assembly.compiled import compile_cost
 from trainrun.assembly.factory import option_of
 from trainrun.assembly.schedule import Rates
+from trainrun.augment.pictures import unaugmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
 from trainrun.parameters.lora import is_adapter
@@ -93,6 +94,9 @@ def _data(parts: Parts) -> str:
     text += f"; drawn by {settings['data']['sampler']}" if settings["data"].get("sampler") else ""
     weights = settings["data"].get("weights")
     text += "" if weights is None else f"; each sample's loss counts {weights}, metrics count all alike"
+    device = parts.runtime.device
+    if info.in_memory and getattr(unaugmented(parts.data), "storage", device) != device:
+        text += "; kept on the host: they would take more than half of the GPU's memory"
     if info.kind != "values":
         return text
     scaled = info.target_scaling is not None and settings["task"].get("standardize")
@@ -262,6 +266,10 @@ def _compute(parts: Parts) -> str:
     precision = state.precision.name
     if parts.settings["precision"]["_target_"] == "trainrun.precision.auto":
         precision += f" (auto: {why_auto(runtime.device)})"
+    elif precision == "fp32" and runtime.device.type != "cpu" and bf16_units(runtime.device):
+        precision += (
+            f" ({why_auto(runtime.device)}: large products are several times as fast with precision=bf16)"
+        )
     elif precision == "bf16" and not bf16_units(runtime.device):
         precision += f" (slow here: {why_auto(runtime.device)})"
     if batch_spec.num_ranks == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,7 +38,7 @@ class IndexedData:
 
     splits: dict[str, Tensor]  # split -> indices; empty ones are left out
     eval_batch_size: int
-    device = torch.device("cpu")
+    device = storage = torch.device("cpu")  # what trains, and where the samples lie
     order: Order = staticmethod(epoch_order)
     weights: Tensor | None = None  # of all samples in the loss; None: all alike
 
@@ -49,21 +50,28 @@ class IndexedData:
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         while True:
             order = self.order(self.splits["train"], seed, position.epoch)
-            for indices, after in micro_batches(order.to(self.device), position, batch_spec):
-                yield self._gather(indices, after).weighed(self.weights, self.device)
+            for indices, after in micro_batches(order.to(self.storage), position, batch_spec):
+                yield self._moved(self._gather(indices, after)).weighed(self.weights, self.device)
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
-        batches = self.splits[split].to(self.device).split(self.eval_batch_size)
+        batches = self.splits[split].to(self.storage).split(self.eval_batch_size)
         for indices in batches[share.rank :: share.num_ranks]:
-            yield self._gather(indices, Position()).weighed(self.weights, self.device)
+            yield self._moved(self._gather(indices, Position())).weighed(self.weights, self.device)
+
+    def _moved(self, batch: Batch) -> Batch:
+        """A batch on the device that trains."""
+        if self.storage == self.device:
+            return batch
+        parts = {name: getattr(batch, name) for name in ("inputs", "targets", "indices")}
+        return replace(batch, **{name: part.to(self.device) for name, part in parts.items()})
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
         raise NotImplementedError
 
 
 class InMemoryData(IndexedData):
-    """Samples as one tensor on the device that trains.
+    """Samples as one tensor on the device that trains, or on the host if that has too little memory.
 
     `inputs` (N, ...) keep their stored dtype (uint8 pictures stay bytes) and become float32 batch
     by batch: `(x - shift) * scale`. `targets` are (N,) int64 classes or (N, outputs) float32.
@@ -91,8 +99,8 @@ class InMemoryData(IndexedData):
         self.order = partial(epoch_order, classes=self.targets.cpu()[self.splits["train"]])
 
     def to(self, device: torch.device) -> None:
-        self.device = device
-        self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
+        self.device, self.storage = device, storage_for(device, self.inputs, self.targets)
+        self.inputs, self.targets = self.inputs.to(self.storage), self.targets.to(self.storage)
         self.shift, self.scale = self.shift.to(device), self.scale.to(device)
         self.weights = None if self.weights is None else self.weights.to(device)
         scaling.move(self.info.target_scaling, device)
@@ -141,6 +149,15 @@ class InMemoryData(IndexedData):
     def _gather(self, indices: Tensor, after: Position) -> Batch:
         targets = self.targets.index_select(0, indices)
         return Batch(self.inputs.index_select(0, indices), targets, indices, after)
+
+
+def storage_for(device: torch.device, *samples: Tensor) -> torch.device:
+    """Where samples lie: on the device; on the host those on disk, or of over half of a GPU's memory."""
+    if device.type != "cuda":
+        return device
+    size = sum(getattr(part, "nbytes", math.inf) for part in samples)  # rows on disk have none
+    most = torch.cuda.get_device_properties(device).total_memory / 2  # training needs the rest
+    return device if size <= most else torch.device("cpu")
 
 
 def resident(

@@ -69,7 +69,7 @@ class TableData(InMemoryData):
         super().restore(fitted)
         self.features = encoding.from_plain(fitted["features"])
         self.layout = replace(self.layout, notation=encoding.notation_of(fitted.get("target_notation")))
-        self.inputs = encode(self.columns, self.features).to(self.device)
+        self.inputs = encode(self.columns, self.features).to(self.storage)
 
     def read(self, file: Path) -> Samples:
         """Another table with the same columns; the target may be missing, further columns are ignored."""

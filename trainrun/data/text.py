@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import evenly_spaced
-from trainrun.data.resident import IndexedData
+from trainrun.data.resident import IndexedData, storage_for
 from trainrun.protocols import IGNORED, Batch, DataInfo, Position
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Split
@@ -61,8 +61,9 @@ class Text(IndexedData):
                 self.splits[split] = evenly_spaced(windows, num_samples)
 
     def to(self, device: torch.device) -> None:
-        self.device, self.tokens = device, self.tokens.to(device)
-        self.starts, self.ends = self.starts.to(device), self.ends.to(device)
+        self.device, self.storage = device, storage_for(device, self.tokens)
+        self.tokens, self.starts = self.tokens.to(self.storage), self.starts.to(self.storage)
+        self.ends = self.ends.to(self.storage)
 
     def fitted(self) -> dict[str, Any]:
         return {"vocabulary": [token.decode("latin-1") for token in self.info.vocabulary]}
@@ -73,7 +74,7 @@ class Text(IndexedData):
             raise DataError("data.path: the text has another vocabulary than the one that was trained on")
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
-        places = torch.arange(self.block_size + 1, device=self.device)
+        places = torch.arange(self.block_size + 1, device=self.storage)
         places = self.starts[indices][:, None] + places  # (N, T + 1)
         is_real = places < self.ends[indices][:, None]
         tokens = self.tokens[places.clamp(max=len(self.tokens) - 1)].long()

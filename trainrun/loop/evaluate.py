@@ -187,6 +187,7 @@ def collect(
                 raise ConfigError.of("task.metrics", "needs a task whose Outcome has outputs")
             targets = batch.targets if outcome.targets is None else outcome.targets
             collected.append((outcome.outputs.float().cpu(), targets.cpu()))
+        del outcome  # and with it the outputs, before the next forward pass
     return sums, collected
 
 

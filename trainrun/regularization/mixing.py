@@ -31,7 +31,7 @@ class _Pairs(Mixing):
         x = batch.inputs
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise ConfigError.of(f"regularization.{self.name}", "needs inputs of real numbers")
-        other = torch.randperm(len(batch), generator=generator).to(x.device)
+        other = torch.randperm(len(batch), generator=generator).to(x.device, non_blocking=True)
         seed = int(torch.randint(1 << 62, (1,), generator=generator))
         rng = np.random.default_rng(seed)  # torch has no public Beta with a generator
         inputs, share = self.mixed(x, x[other], float(rng.beta(self.alpha, self.alpha)), rng)

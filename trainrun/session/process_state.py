@@ -142,8 +142,10 @@ def _of_torch() -> Iterator[Undo]:
     for name in ("deterministic", "benchmark", "enabled"):
         yield _attribute(cudnn, name)
     yield _undo_change(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision)
-    for owner in (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul):  # type: ignore[attr-defined]
-        yield _attribute(owner, "fp32_precision")
+    for library in (cudnn, torch.backends.mkldnn, torch.backends.cuda):
+        for kind in ("conv", "rnn", "matmul"):
+            if hasattr(part := getattr(library, kind, None), "fp32_precision"):
+                yield _attribute(part, "fp32_precision")
     yield _undo_change(torch.get_default_dtype, torch.set_default_dtype)
     yield _undo_change(
         torch.get_default_device,

@@ -103,8 +103,8 @@ def with_histograms(events: Iterable[Event], model: nn.Module) -> Iterator[Event
 
 def histogram(values: Tensor) -> Histogram:
     """The histogram of the finite ones among `values`, of any shape, in bins of one width."""
-    finite = values.detach().double().flatten()
-    finite = finite[finite.isfinite()].cpu()
+    finite = values.detach().cpu().double().flatten()  # first to the host: a GPU has no room for copies
+    finite = finite[finite.isfinite()]
     if not len(finite):
         return Histogram(edges=(0.0, 0.0), counts=(0,), total=0.0, total_squares=0.0)
     counts, edges = torch.histogram(finite, 1 if finite.min() == finite.max() else _BINS)

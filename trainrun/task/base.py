@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -81,8 +81,8 @@ class Task:
             if model.training:
                 quick = self.mixed_sums if batch.is_mixed else self.quick_sums
                 return Outcome(terms, quick(outputs, targets))
-            metric_inputs = self.metric_inputs(outputs, batch.targets) if self.own_metrics else (None, None)
-            return Outcome(terms, self.sums(outputs, targets), *metric_inputs)
+            sums = self.sums(outputs, targets)
+            return Outcome(terms, sums, *self.for_own_metrics(model, outputs, batch.targets))
 
     def _of_steps(self, model: nn.Module, batch: Batch) -> Outcome:
         """The same where every step or pixel has a target: the loss is a mean over those that count."""
@@ -96,8 +96,8 @@ class Task:
                 quick = self.quick_sums(outputs, targets)
                 return Outcome(terms, sums | quick if quick else {})
             outputs, targets = _with_target(outputs, targets)
-            metric_inputs = self.metric_inputs(outputs, targets) if self.own_metrics else (None, None)
-            return Outcome(terms, sums | self.sums(outputs, self.targets(targets)), *metric_inputs)
+            sums |= self.sums(outputs, self.targets(targets))
+            return Outcome(terms, sums, *self.for_own_metrics(model, outputs, targets))
 
     def counted_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of outputs and targets (N, ...) whose steps have a target."""
@@ -116,6 +116,10 @@ class Task:
     def targets(self, targets: Tensor) -> Tensor:
         """Targets in the form that the loss takes."""
         return targets
+
+    def for_own_metrics(self, model: nn.Module, outputs: Tensor, targets: Tensor) -> Iterable[Tensor]:
+        """What own metrics read of an evaluated batch; nothing else may keep the outputs in memory."""
+        return self.metric_inputs(outputs, targets) if self.own_metrics and not model.training else ()
 
     def metric_inputs(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(outputs, targets) as the user's own metrics see them."""
@@ -143,6 +147,11 @@ class Task:
         return outputs
 
 
+def in_float64(values: Tensor) -> Tensor:
+    """The same numbers where they are, or on the host where the device has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 def has_target(targets: Tensor) -> Tensor:
     """Which steps have a target; any number may be a value, so that all of those do."""
     return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
@@ -166,7 +175,8 @@ def perplexity(nats_per_token: float) -> float:
 def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
     """(num_classes, num_classes) int64: rows are true classes, columns predicted ones."""
     flat = targets * num_classes + predicted
-    return torch.bincount(flat, minlength=num_classes**2).view(num_classes, num_classes)
+    counts = flat.new_zeros(num_classes**2)  # bincount would wait for a GPU, to learn how many it needs
+    return counts.scatter_add_(0, flat, torch.ones_like(flat)).view(num_classes, num_classes)
 
 
 def mean_iou(confusion: Tensor) -> float:

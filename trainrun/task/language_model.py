@@ -57,8 +57,7 @@ class LanguageModel(Task):
         losses = self.loss(outputs, targets)
         with torch.no_grad():
             sums = self.sums(self._nats(losses, outputs, targets), targets)
-        metric_inputs = (None, None) if model.training else (outputs, targets)
-        return Outcome({"loss": sum_exactly(losses)}, sums, *metric_inputs)
+        return Outcome({"loss": sum_exactly(losses)}, sums, *self.for_own_metrics(model, outputs, targets))
 
     def _nats(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """The unweighted cross-entropy of each token: the loss itself where it is just that."""

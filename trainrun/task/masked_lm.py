@@ -58,7 +58,7 @@ class MaskedLM(Task):
         with torch.no_grad():
             hits = (outputs.argmax(1) == targets).sum()
             sums = {"nats": total.detach(), "hits": hits, "masked": masked.sum()}
-        return Outcome({"loss": total}, sums, outputs, targets)
+        return Outcome({"loss": total}, sums, *self.for_own_metrics(model, outputs, targets))
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
         nats, hits, masked = (float(sums[name]) for name in ("nats", "hits", "masked"))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo
-from trainrun.task.base import Task
+from trainrun.task.base import Task, in_float64
 from trainrun.task.own_metrics import OwnMetric
 from trainrun.task.steps import value_rows
 
@@ -39,8 +39,8 @@ class Regression(Task):
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """In the targets' own units but for their mean: far from 0, squares would lose digits."""
-        std = 1.0 if self.scaling is None else self.scaling.std.cpu()
-        means, targets = self._means(outputs) * std, targets.cpu().double() * std
+        std = 1.0 if self.scaling is None else in_float64(self.scaling.std)
+        means, targets = self._means(outputs) * std, in_float64(targets) * std
         error = means - targets
         return {
             "squared": error.square().sum(0),
@@ -65,12 +65,12 @@ class Regression(Task):
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Values in the targets' own units, (N, K)."""
-        return model(inputs).cpu().double() if self.has_steps else self._own_units(model(inputs))
+        return in_float64(model(inputs)) if self.has_steps else self._own_units(model(inputs))
 
     def _own_units(self, outputs: Tensor) -> Tensor:
-        means = self._means(outputs)
-        return means if self.scaling is None else means * self.scaling.std.cpu() + self.scaling.mean.cpu()
+        means, scaling = self._means(outputs), self.scaling
+        return means if scaling is None else means * in_float64(scaling.std) + in_float64(scaling.mean)
 
     def _means(self, outputs: Tensor) -> Tensor:
-        """(N, K) float64 on the host; a loss with a variance has more outputs."""
-        return outputs[:, : self.info.num_targets].cpu().double()
+        """(N, K) float64; a loss with a variance has more outputs."""
+        return in_float64(outputs[:, : self.info.num_targets])
