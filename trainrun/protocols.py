@@ -111,6 +111,10 @@ class Shard:
     rank: int = 0
     num_ranks: int = 1
 
+    def starts(self, num_samples: int, size: int) -> range:
+        """Where its batches of `size` begin."""
+        return range(self.rank * size, num_samples, self.num_ranks * size)
+
 
 ALL = Shard()
 

@@ -32,7 +32,8 @@ from trainrun.data.extra_columns import ExtraColumns, column_of, weights_of
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
-from trainrun.data.order import Order, epoch_order, evenly_spaced, micro_batches
+from trainrun.data.lazy_indices import Indices, numbered
+from trainrun.data.order import Order, epoch_order, evenly_spaced, micro_batches, slices
 from trainrun.data.prepared import first_of, prepared
 from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
@@ -126,7 +127,7 @@ def from_dataset(
             info = replace(info, num_targets=count, class_names=info.class_names or reading.names)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
         extra = ExtraColumns(group, time, weights, partial(column_of, train))
-        parts = extra.split(size_of(train), holdout, classes, datasets)
+        parts = extra.split(numbered(size_of(train)), holdout, classes, datasets)
         splits = {name: (train, part) for name, part in parts.items() if len(part)}
         splits |= {name: (datasets[name], _all_of(datasets[name])) for name in datasets if name != "train"}
         if classes is not None:
@@ -183,7 +184,7 @@ class DatasetData:
         dataset, indices = self.splits["train"]
         if indices is None:
             raise ConfigError.of("data.balanced", "has no meaning on a stream", "data.balanced=false")
-        self.order = partial(epoch_order, classes=all_classes(dataset, self.reading)[indices])
+        self.order = partial(epoch_order, classes=all_classes(dataset, self.reading)[indices[:]])
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -199,7 +200,7 @@ class DatasetData:
         yield from self._load("train", self._parts(indices, position, batch_spec, seed))
 
     def _parts(
-        self, indices: Tensor, position: Position, batch_spec: BatchSpec, seed: int
+        self, indices: Indices, position: Position, batch_spec: BatchSpec, seed: int
     ) -> Iterator[_Part]:
         """Epoch after epoch, so that loader processes live, and read ahead, across them."""
         while True:
@@ -213,8 +214,8 @@ class DatasetData:
         if indices is None:
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
-        parts = indices.split(self.eval_batch_size)[share.rank :: share.num_ranks]
-        yield from self._load(split, ((0, part, Position()) for part in parts))
+        own = slices(indices, share.starts(len(indices), self.eval_batch_size), self.eval_batch_size)
+        yield from self._load(split, ((0, part, Position()) for part in own))
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
         """(split, its first two samples) for the validation and test splits that were given as datasets."""
@@ -323,10 +324,10 @@ def _refuse_on_stream(
             raise ConfigError.of(f"data.{name}", text, f"data.{name}=null")
 
 
-def _all_of(dataset: Dataset[Any]) -> Tensor | None:
+def _all_of(dataset: Dataset[Any]) -> Indices | None:
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         return None
-    return torch.arange(size_of(dataset))
+    return numbered(size_of(dataset))
 
 
 def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetReading, DataInfo]:
@@ -358,7 +359,7 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
 
 
 def _target_scaling(
-    dataset: Dataset[Any], train: Tensor, info: DataInfo, reading: TargetReading
+    dataset: Dataset[Any], train: Indices, info: DataInfo, reading: TargetReading
 ) -> TargetScaling:
     """Estimate mean and std from evenly spaced training samples."""
     targets = []
