@@ -25,6 +25,7 @@ class Position:
 
     epoch: int = 0
     offset: int = 0
+    stream: Mapping[str, Any] | None = field(default=None, compare=False)  # where one stands by its own state
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,6 @@ class Shard:
 
     rank: int = 0
     num_ranks: int = 1
-
-    def starts(self, num_samples: int, size: int) -> range:
-        """Where its batches of `size` begin."""
-        return range(self.rank * size, num_samples, self.num_ranks * size)
 
 
 ALL = Shard()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, tee
@@ -49,6 +49,7 @@ from trainrun.data.samples import (
     stream,
     unpacked,
 )
+from trainrun.data.stateful_stream import StatefulStream, state_of
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Position, Samples, Shard, TargetScaling
@@ -111,6 +112,9 @@ def from_dataset(
     """
     given = {"train": train, "val": val, "test": test}
     datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
+    own = {
+        n: state_of(d) for n, d in datasets.items() if _all_of(d) is None and hasattr(d, "load_state_dict")
+    }
     beside = [name for name in (group, time, weights) if name is not None]
     datasets, form_note = prepared(datasets, inputs, targets, collate_function, target_kind, beside)
     train = datasets["train"]
@@ -138,6 +142,7 @@ def from_dataset(
     info = _identified(replace(info, notes=tuple(filter(None, notes))), datasets, splits, num_workers)
     info = extra.described(info, parts)
     data = DatasetData(info, splits, eval_batch_size, num_workers, reading)
+    data.streams = {n: StatefulStream(datasets[n], num_workers, state) for n, state in own.items()}
     columns = {name: partial(column_of, datasets.get(name, train)) for name in splits}
     data.weights = {name: weights_of(column, weights) for name, column in columns.items()}
     return data
@@ -170,6 +175,7 @@ class DatasetData:
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
         self.order: Order = epoch_order
         self.device = torch.device("cpu")
+        self.streams: Mapping[str, StatefulStream] = {}  # split -> what it is where it has a state of its own
 
     def sample_with(self, sampler: Order) -> None:
         """Draw each epoch as the user's function says, which is tried once."""
@@ -192,12 +198,17 @@ class DatasetData:
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         dataset, indices = self.splits["train"]
-        if indices is None:
+        if indices is not None:
+            yield from self._load("train", self._parts(indices, position, batch_spec, seed))
+        elif "train" in self.streams and (position.stream or not position.offset):  # else of an older run
+            own = self.streams["train"]
+            for batch, first, count, after in own.batches(position, batch_spec, seed, self._loaded):
+                some = torch.arange(first, first + 1)
+                yield self._batch("train", batch, torch.arange(first, first + count), some, after)
+        else:
             samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
             share = Shard(batch_spec.rank, batch_spec.num_ranks)
             yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
-            return
-        yield from self._load("train", self._parts(indices, position, batch_spec, seed))
 
     def _parts(
         self, indices: Indices, position: Position, batch_spec: BatchSpec, seed: int
@@ -212,9 +223,12 @@ class DatasetData:
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         dataset, indices = self.splits[split]
         if indices is None:
+            if split in self.streams:
+                self.streams[split].load(self.streams[split].initial)
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
-        own = slices(indices, share.starts(len(indices), self.eval_batch_size), self.eval_batch_size)
+        size = self.eval_batch_size
+        own = slices(indices, range(share.rank * size, len(indices), share.num_ranks * size), size)
         yield from self._load(split, ((0, part, Position()) for part in own))
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
@@ -244,32 +258,39 @@ class DatasetData:
         assert indices is not None  # a stream is read another way
         some = indices[:1]  # is loaded in place of none, which cannot be stacked
         parts, ahead = tee(parts)
+        keys = ([(seed, i) for i in (part if len(part) else some).tolist()] for seed, part, _ in ahead)
+        load = self._loaded(Seeded(dataset), batch_sampler=keys, collate_fn=collate_of(dataset))
+        with contextlib.closing(load) as batches:
+            for (_, part, after), batch in zip(parts, batches, strict=True):
+                yield self._batch(split, batch, part, some, after)
+
+    def _loaded(self, dataset: Dataset[Any], **how: Any) -> Generator[Any]:
+        """What a DataLoader gives, whose processes are killed where reading ends early."""
         loader = DataLoader(
-            Seeded(dataset),
-            batch_sampler=(
-                [(seed, i) for i in (part if len(part) else some).tolist()] for seed, part, _ in ahead
-            ),
-            num_workers=self.num_workers,
-            collate_fn=collate_of(dataset),
+            dataset,
             worker_init_fn=_prepare_worker,
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
+            **{"num_workers": self.num_workers, **how},
         )
         others, workers = set(active_children()), set[BaseProcess]()
         try:
             batches = iter(loader)
             workers = set(getattr(batches, "_workers", ()))  # also those that died already
-            for (_, part, after), batch in zip(parts, batches, strict=True):
-                inputs, targets = self._moved(batch, part if len(part) else some, dataset)
-                if not len(part):
-                    inputs, targets = map_tensors((inputs, targets), lambda t: t[:0])
-                yield Batch(inputs, targets, part, after).weighed(self.weights.get(split), self.device)
+            yield from batches
         except BaseException as error:  # a stop, while a loader process may be stuck in a sample
             dead = workers_error(error, workers)
             _kill(workers | set(active_children()) - others)  # also where the loader does not know them yet
             if dead is not None:
                 raise dead from error
             raise
+
+    def _batch(self, split: str, batch: Any, part: Tensor, some: Tensor, after: Position) -> Batch:
+        """A loaded batch of the samples `part`; of none where `some` were loaded in place of them."""
+        inputs, targets = self._moved(batch, part if len(part) else some, self.splits[split][0])
+        if not len(part):
+            inputs, targets = map_tensors((inputs, targets), lambda t: t[:0])
+        return Batch(inputs, targets, part, after).weighed(self.weights.get(split), self.device)
 
     def _collated(
         self, samples: Iterator[Any], dataset: Dataset[Any], size: int, start: int, share: Shard

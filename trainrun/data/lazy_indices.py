@@ -30,9 +30,6 @@ class LazyIndices:
             return torch.cat([self.numbers(block) for block in blocks])
         return self.numbers(places)
 
-    def narrow(self, dim: int, start: int, length: int) -> Tensor:
-        return self.numbers(torch.arange(start, start + length))
-
     def to(self, device: torch.device) -> LazyIndices:
         """The same, given on `device`."""
         return LazyIndices(self.size, lambda places: self.numbers(places).to(device))

@@ -56,7 +56,8 @@ class IndexedData:
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         rows, size = self.splits[split].to(self.device), self.eval_batch_size
-        for indices in slices(rows, share.starts(len(rows), size), size):
+        starts = range(share.rank * size, len(rows), share.num_ranks * size)
+        for indices in slices(rows, starts, size):
             yield self._gather(indices, Position()).weighed(self.weights, self.device)
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
