@@ -48,9 +48,15 @@ def assert_close(folder: Path, other: Path) -> None:
         assert ours == near
 
 
+def line(folder: Path, words: list[str], size: int) -> list[str]:
+    """The command that starts a run, or goes on with it, on so many ranks."""
+    is_run = (folder / "run" / "config.yaml").exists()
+    return [*(["resume", "run"] if is_run else words), CUTS[size]]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_killed_at_random(engine: str, in_ranks: Ranks, tmp_path: Path) -> None:
-    words = [*RUN, f"parallel={engine}", *ENGINES[engine], "resume=auto"]
+    words = [*RUN, f"parallel={engine}", *ENGINES[engine]]
     unbroken = tmp_path / "unbroken"
     unbroken.mkdir()
     whole = in_ranks.values(SIZE, ranked.timed_command, unbroken, *words)
@@ -61,22 +67,16 @@ def test_killed_at_random(engine: str, in_ranks: Ranks, tmp_path: Path) -> None:
         folder, is_cut_anew = tmp_path / str(number), False
         folder.mkdir()
         while left > 0:
-            victims = rng.choice([[0], [1], [0, 1]])
-            moments = {rank: rng.uniform(0, lasts_s) for rank in victims}
+            moments = {rank: rng.uniform(0, lasts_s) for rank in rng.choice([[0], [1], [0, 1]])}
             size = SIZE if rng.random() < 0.8 else 1
-            ended = in_ranks(size, ranked.killed_command, moments, folder, *words, CUTS[size])
+            ended = in_ranks(size, ranked.killed_command, moments, folder, *line(folder, words, size))
             is_cut_anew |= size != SIZE and (folder / "run" / "checkpoints").is_dir()
             left -= 1
             if all(end.error == "" and end.value.code == 0 for end in ended):
                 break
             assert any(end.error == "died" for end in ended), ended
-        last = in_ranks(SIZE, ranked.command, folder, *words, CUTS[SIZE])
-        assert [end.value and end.value.code for end in last] == [0] * SIZE, (
-            size,
-            moments,
-            is_cut_anew,
-            *[str(end.value or end.error) for end in last],
-        )
+        last = in_ranks(SIZE, ranked.command, folder, *line(folder, words, SIZE))
+        assert [end.value and end.value.code for end in last] == [0] * SIZE, last
         if is_cut_anew:
             assert_close(folder, unbroken)
         else:

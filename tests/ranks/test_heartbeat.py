@@ -53,7 +53,8 @@ def test_what_a_rank_tells_is_read_by_the_others(monkeypatch: pytest.MonkeyPatch
     assert first.missing() == {2: "did not come"}
     third.meetings = 5
     assert first.missing() == {}
-    second.close()
+    second._ended.set()  # as if it were killed
     assert first.missing() == {1: "died"}
-    for beat in (first, third):
-        beat.close()
+    third.close()  # it leaves because of that, too
+    assert first.missing() == {1: "died"}
+    first.close()

@@ -122,20 +122,6 @@ def test_of_a_line_only_what_is_new_is_a_change(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err == "seed=4: kept from the first start\n"
 
 
-def test_what_was_changed_since_is_changed_back_by_the_first_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra/overrides.yaml").write_text("- budget=2ep\n- scheduler=wsd\n- seed=4\n")
-    changes = {"budget": ["2ep", "3ep", "takes effect"], "scheduler._target_": ["a", "b", "takes effect"]}
-    (tmp_path / "lineage.jsonl").write_text(json.dumps({"changes": {}}) + "\n")
-    with (tmp_path / "lineage.jsonl").open("a") as file:
-        file.write(json.dumps({"changes": changes}) + "\n")
-    assert changes_of_line(tmp_path, ["budget=2ep", "seed=4"]) == ["budget=2ep"]
-    assert changes_of_line(tmp_path, ["scheduler=wsd", "seed=4"]) == ["scheduler=wsd"]
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize("text", ["", "- [", "a: 1", "- 1\n- [x]\n", "\x00"])
 def test_damaged_first_words_are_none(text: str, tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir()

@@ -1,4 +1,4 @@
-"""How the ranks of a run share its work: whole copies of the model (ddp), or shards of it (fsdp)."""
+"""How the ranks of a run share its work: each has the whole model (ddp)."""
 
 from trainrun.parallel.ddp import DDP
 

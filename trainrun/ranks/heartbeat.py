@@ -34,6 +34,9 @@ class _Sign(NamedTuple):
     progress: int
 
 
+_LEFT = _Sign(0, 0, 0)
+
+
 class Heartbeat:
     """Tells of this rank until it is closed, and looks at the others."""
 
@@ -47,7 +50,10 @@ class Heartbeat:
         threading.Thread(target=self._go_on, name="heartbeat", daemon=True).start()
 
     def close(self) -> None:
+        """Tell nothing more, and that this rank has left by itself."""
         self._ended.set()
+        with suppress(RuntimeError):
+            self.store.set(f"sign {self.rank}", " ".join(map(str, _LEFT)))
 
     def _go_on(self) -> None:
         with suppress(RuntimeError):  # the store is gone, and with it whoever would read this
@@ -72,6 +78,7 @@ class Heartbeat:
         before = {rank: self.sign_of(rank) for rank in others}
         time.sleep(SILENT_S)
         after = {rank: self.sign_of(rank) for rank in others}
+        others = [rank for rank in others if after[rank] != _LEFT]  # for the same reason as this one
         if dead := [rank for rank in others if after[rank] == before[rank]]:
             return dict.fromkeys(dead, "died")
         late = [rank for rank in others if (sign := after[rank]) and sign.meetings < self.meetings]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import platform
 import re
 import shlex
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun import ranks
 from trainrun.config.suggest import hydra_value
-from trainrun.run.files import object_in, read_json, replace_text, storage_errors
+from trainrun.run.files import read_json, replace_text, storage_errors
 from trainrun.vocabulary.events import to_line
 from trainrun.vocabulary.version import __version__
 
@@ -90,17 +89,6 @@ def experiment_files(run_dir: Path) -> dict[str, str]:
         files = [word for word in words if word.endswith((".yaml", ".yml"))]
         return {f"experiment={hydra_value(Path(file).stem)}": file for file in files}
     return {}
-
-
-def changed_keys(run_dir: Path) -> list[str]:
-    """The settings that any process since the first has changed; none of lines that cannot be read."""
-    keys: list[str] = []
-    with contextlib.suppress(OSError):
-        for line in (run_dir / "lineage.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, RecursionError):
-                content = json.loads(line)
-                keys += object_in(content, "changes") if isinstance(content, dict) else ()
-    return keys
 
 
 def add_lineage(

@@ -17,7 +17,7 @@ from trainrun.config.overrides import key_of
 from trainrun.config.suggest import hydra_value, in_our_words
 from trainrun.run.files import number_in, read_json
 from trainrun.run.history import end_of
-from trainrun.session.provenance import Changes, changed_keys, experiment_files
+from trainrun.session.provenance import Changes, experiment_files
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
@@ -63,15 +63,13 @@ def changes_of_line(run_dir: Path, words: Sequence[str]) -> list[str]:
     """The changes of a line `run_dir=PATH resume=auto` where PATH holds a run already.
 
     The stored settings are the base, so that changed defaults cannot leak in: a change is what the
-    line says now and did not say at the start, or what a process since then has changed.
+    line says now and did not say at the start.
     """
     first, keys = _first_words(run_dir), {key_of(word) for word in words}
-    changed = [f"{key}." for key in changed_keys(run_dir)]
-    still = [word for word in first if not any(key.startswith(f"{key_of(word)}.") for key in changed)]
-    for word in still:
+    for word in first:
         if key_of(word) not in keys:
             say(f"{word}: kept from the first start")
-    return [word for word in words if word not in still and key_of(word) not in _PLACE]
+    return [word for word in words if word not in first and key_of(word) not in _PLACE]
 
 
 def _first_words(run_dir: Path) -> list[str]:

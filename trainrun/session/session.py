@@ -261,11 +261,9 @@ def _write_start(
         if read_json(run_dir / "status.json").get("run_id") != run_id:
             write_status(run_dir, name=_name(storable), run_id=run_id)
         restore_status(run_dir, parts.state.best_step)
-    # Before the settings: a key that a process changed, or was about to, is in the lineage.
-    add_lineage(run_dir, command, parts.state.step, options.changes, lr_preview(parts))
-    with storage_errors(run_dir):
         if options.changes:
             _write_settings(run_dir, to_yaml(dict(storable)))
+    add_lineage(run_dir, command, parts.state.step, options.changes, lr_preview(parts))
 
 
 def _write_settings(run_dir: Path, config: str) -> None:
