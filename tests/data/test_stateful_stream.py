@@ -42,6 +42,19 @@ class Numbers(IterableDataset[Any]):
         self.index = state["index"]
 
 
+class Remembering(Numbers):
+    """Begins anew with every iterator, but for the first after a state was loaded."""
+
+    start = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.index, self.start = self.start, 0
+        return super().__iter__()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.start = state["index"]
+
+
 class Shuffled(Numbers):
     """Has another order in every pass, and a state with a tensor that it goes on changing."""
 
@@ -66,6 +79,29 @@ class Shuffled(Numbers):
         self.index, self.counts = state["index"], state["counts"]
 
 
+class Sharing(Shuffled):
+    """Shares its epoch among loader processes, and heeds a state of the same epoch alone, as others do."""
+
+    def __init__(self, size: int = 45) -> None:
+        super().__init__(size)
+        self.shared, self.state = torch.zeros((), dtype=torch.int64).share_memory_(), {"epoch": -1}
+
+    def set_epoch(self, epoch: int) -> None:
+        self.shared.fill_(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.epoch = int(self.shared)
+        self.index = self.state["index"] if self.state["epoch"] == self.epoch else 0
+        return super().__iter__()
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.state = state
+
+
 def streamed(train: Any, **changes: Any) -> DatasetData:
     settings: dict[str, Any] = dict.fromkeys(("val", "test", "fold", "limit", "inputs", "targets"))
     settings |= dict.fromkeys(("group", "time", "weights", "collate_function", "target_kind"))
@@ -81,7 +117,7 @@ def assert_same(batches: list[Batch], other: list[Batch]) -> None:
 
 
 def taken(data: DatasetData, count: int, position: Position | None = None, **spec: Any) -> list[Batch]:
-    batch_spec = BatchSpec(spec.pop("batch_size", 8), 1, **spec)
+    batch_spec = BatchSpec(**{"batch_size": 8, "accumulate": 1, **spec})
     batches = data.train_batches(position or Position(), batch_spec, 1)
     try:
         return list(islice(batches, count))
@@ -100,9 +136,9 @@ def numbers(batches: list[Batch]) -> list[float]:
     return [number for batch in batches for number in batch.inputs[:, 0].tolist()]
 
 
-@pytest.mark.parametrize("kind", [Numbers, Shuffled])
+@pytest.mark.parametrize("kind", [Numbers, Remembering, Shuffled, Sharing])
 @pytest.mark.parametrize("num_workers", [0, 2, 3])
-@pytest.mark.parametrize("size", [45, 48])  # which end a pass with a short batch, or with a full one
+@pytest.mark.parametrize("size", [45, 48])  # whose passes end inside a batch, or with one
 def test_it_goes_on_anywhere(kind: type[Numbers], num_workers: int, size: int) -> None:
     expected = taken(streamed(kind(size), num_workers=num_workers), 20)
     for breaks in range(19) if num_workers == 0 else (0, 1, 2, 5, 6, 7):
@@ -111,9 +147,19 @@ def test_it_goes_on_anywhere(kind: type[Numbers], num_workers: int, size: int) -
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
-def test_every_pass_reads_every_sample_once(num_workers: int) -> None:
-    drawn = numbers(taken(streamed(Numbers(45), num_workers=num_workers), 18))
-    assert sorted(drawn[:45]) == sorted(drawn[45:90]) == list(range(45))
+def test_each_process_goes_over_its_part_again_and_again(num_workers: int) -> None:
+    batches, count = taken(streamed(Numbers(45), num_workers=num_workers), 30), max(num_workers, 1)
+    for number in range(count):
+        drawn = numbers(batches[number::count])
+        part = list(range(number, 45, count))
+        assert drawn == (part * 10)[: len(drawn)] and len(drawn) > len(part) + 8
+
+
+def test_alone_it_is_read_as_a_stream_without_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with the draws of its samples."""
+    ours = taken(streamed(Remembering(45)), 12)
+    monkeypatch.delattr(Remembering, "load_state_dict")
+    assert_same(ours, taken(streamed(Remembering(45)), 12))
 
 
 def test_nothing_is_read_again() -> None:
@@ -130,17 +176,28 @@ def test_a_pass_has_its_number() -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_ranks_share_it(num_workers: int) -> None:
-    """Of 45 samples two ranks read 16 a time, and at the end one of them may get few, or none."""
-    spec = {"batch_size": 4, "num_ranks": 2}
-    shares = [taken(streamed(Numbers(), num_workers=num_workers), 14, rank=r, **spec) for r in range(2)]
-    for first, second in zip(*shares, strict=True):
-        assert first.position == second.position and first.position.stream == second.position.stream
-    drawn = [n for pair in zip(*shares, strict=True) for n in numbers(list(pair))]
-    assert sorted(drawn[:45]) == list(range(45))
-    for rank, share in enumerate(shares):
-        data = streamed(Numbers(), num_workers=num_workers)
-        assert_same(taken(data, 4, stored(share[4].position), rank=rank, **spec), share[5:9])
+def test_ranks_and_accumulation_cut_the_same_windows(num_workers: int) -> None:
+    expected = taken(streamed(Numbers(), num_workers=num_workers), 12, batch_size=16)
+    for accumulate, num_ranks in ((2, 1), (1, 2), (2, 2), (4, 1)):
+        cut = {"batch_size": 16 // accumulate // num_ranks, "accumulate": accumulate, "num_ranks": num_ranks}
+        for start in (0, 5):
+            position = stored(expected[start - 1].position) if start else Position()
+            shares = [
+                taken(streamed(Numbers(), num_workers=num_workers), 4 * accumulate, position, rank=r, **cut)
+                for r in range(num_ranks)
+            ]
+            parts = [batch for micro in zip(*shares, strict=True) for batch in micro]
+            assert torch.equal(
+                torch.cat([part.inputs for part in parts]),
+                torch.cat([batch.inputs for batch in expected[start : start + 4]]),
+            )
+            assert torch.equal(
+                torch.cat([torch.as_tensor(part.indices) for part in parts]),
+                torch.arange(16 * start, 16 * (start + 4)),
+            )
+            for index, whole in enumerate(expected[start : start + 4]):
+                last = shares[0][(index + 1) * accumulate - 1].position
+                assert last == whole.position and last.stream == whole.position.stream
 
 
 def test_others_may_read_in_between() -> None:
@@ -208,6 +265,11 @@ def test_a_sample_that_fails_is_told_in_words(num_workers: int) -> None:
         taken(streamed(Failing(), num_workers=num_workers), 8)
 
 
+def test_more_processes_than_parts_are_refused() -> None:
+    with pytest.raises(DataError, match="the part of loader process 2 of Numbers is empty"):
+        taken(streamed(Numbers(2), num_workers=3), 3)
+
+
 def test_an_empty_pass_is_refused() -> None:
     class Once(Numbers):
         def __iter__(self) -> Iterator[Any]:
@@ -258,7 +320,7 @@ def loader(**how: Any) -> Any:
 
 def test_a_loader_is_a_stream() -> None:
     expected = taken(streamed(loader(), num_workers=3), 9)  # its processes are its own
-    assert sorted(numbers(expected[:6])) == list(range(45))
+    assert sorted(numbers(expected)[:45]) == list(range(45))
     for breaks in (0, 4, 5, 6):
         assert_same(
             taken(streamed(loader()), 2, stored(expected[breaks].position)), expected[breaks + 1 :][:2]
@@ -277,7 +339,7 @@ def test_torchdata() -> None:
         return as_dataset(made)
 
     expected = taken(streamed(of_torchdata()), 9)
-    assert sorted(numbers(expected[:6])) == list(range(45))
+    assert sorted(numbers(expected)[:45]) == list(range(45))
     for breaks in (0, 1, 4, 5, 6):
         rest = taken(streamed(of_torchdata()), 2, stored(expected[breaks].position))
         assert numbers(rest) == numbers(expected[breaks + 1 :][:2])  # what its processes draw is not in it
@@ -297,7 +359,9 @@ def test_hugging_face(num_workers: int) -> None:
         return made
 
     expected = taken(streamed(stream(), num_workers=num_workers), 16)
-    assert sorted(numbers(expected)[:45]) == list(range(45))
+    count = max(num_workers, 1)
+    parts = [numbers(expected[number::count])[: -(-(45 - number) // count)] for number in range(count)]
+    assert sorted(number for part in parts for number in part) == list(range(45))
     for breaks in (0, 1, 4, 5, 6, 7, 11):
         rest = taken(streamed(stream(), num_workers=num_workers), 3, stored(expected[breaks].position))
         assert_same(rest, expected[breaks + 1 :][:3])

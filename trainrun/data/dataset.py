@@ -49,7 +49,7 @@ from trainrun.data.samples import (
     stream,
     unpacked,
 )
-from trainrun.data.stateful_stream import StatefulStream, state_of
+from trainrun.data.stateful_stream import StatefulStream, has_state, state_of
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Position, Samples, Shard, TargetScaling
@@ -112,9 +112,7 @@ def from_dataset(
     """
     given = {"train": train, "val": val, "test": test}
     datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
-    own = {
-        n: state_of(d) for n, d in datasets.items() if _all_of(d) is None and hasattr(d, "load_state_dict")
-    }
+    own = {n: state_of(d) for n, d in datasets.items() if has_state(d)}
     beside = [name for name in (group, time, weights) if name is not None]
     datasets, form_note = prepared(datasets, inputs, targets, collate_function, target_kind, beside)
     train = datasets["train"]
@@ -202,9 +200,9 @@ class DatasetData:
             yield from self._load("train", self._parts(indices, position, batch_spec, seed))
         elif "train" in self.streams and (position.stream or not position.offset):  # else of an older run
             own = self.streams["train"]
-            for batch, first, count, after in own.batches(position, batch_spec, seed, self._loaded):
-                some = torch.arange(first, first + 1)
-                yield self._batch("train", batch, torch.arange(first, first + count), some, after)
+            for batch, first, after in own.batches(position, batch_spec, seed, self._loaded):
+                indices = torch.arange(first, first + batch_spec.batch_size)
+                yield Batch(*self._moved(batch, indices, dataset), indices, after)
         else:
             samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
             share = Shard(batch_spec.rank, batch_spec.num_ranks)
@@ -224,7 +222,7 @@ class DatasetData:
         dataset, indices = self.splits[split]
         if indices is None:
             if split in self.streams:
-                self.streams[split].load(self.streams[split].initial)
+                self.streams[split].load(self.streams[split].initial, None)
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
         size = self.eval_batch_size
@@ -262,7 +260,10 @@ class DatasetData:
         load = self._loaded(Seeded(dataset), batch_sampler=keys, collate_fn=collate_of(dataset))
         with contextlib.closing(load) as batches:
             for (_, part, after), batch in zip(parts, batches, strict=True):
-                yield self._batch(split, batch, part, some, after)
+                inputs, targets = self._moved(batch, part if len(part) else some, dataset)
+                if not len(part):
+                    inputs, targets = map_tensors((inputs, targets), lambda t: t[:0])
+                yield Batch(inputs, targets, part, after).weighed(self.weights.get(split), self.device)
 
     def _loaded(self, dataset: Dataset[Any], **how: Any) -> Generator[Any]:
         """What a DataLoader gives, whose processes are killed where reading ends early."""
@@ -284,13 +285,6 @@ class DatasetData:
             if dead is not None:
                 raise dead from error
             raise
-
-    def _batch(self, split: str, batch: Any, part: Tensor, some: Tensor, after: Position) -> Batch:
-        """A loaded batch of the samples `part`; of none where `some` were loaded in place of them."""
-        inputs, targets = self._moved(batch, part if len(part) else some, self.splits[split][0])
-        if not len(part):
-            inputs, targets = map_tensors((inputs, targets), lambda t: t[:0])
-        return Batch(inputs, targets, part, after).weighed(self.weights.get(split), self.device)
 
     def _collated(
         self, samples: Iterator[Any], dataset: Dataset[Any], size: int, start: int, share: Shard

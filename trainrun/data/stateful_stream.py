@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -17,15 +18,13 @@ from trainrun.protocols import BatchSpec, Position
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.seeds import derive
 
-_FRESH = {"read": 0, "ended": False}  # what a process has read of a pass
-
 
 @dataclass(eq=False)
 class StatefulStream:
-    """A stream with `state_dict` and `load_state_dict`, in batches that end with every pass over it.
+    """A stream with `state_dict` and `load_state_dict`, pass after pass, a window of samples at a time.
 
-    Of several loader processes each reads the share that `get_worker_info` says, one batch a round, and
-    has a state. Stored are those after the last whole round, and how many batches have come since.
+    Loader processes read windows in turn, each over and over its own part, which `get_worker_info` says.
+    Stored are their states after the last whole round, and how many windows have come since.
     """
 
     dataset: Any
@@ -33,86 +32,85 @@ class StatefulStream:
     initial: Any  # its state before anything was read
     last: object = None  # who read from it in this process
 
-    def load(self, state: Any) -> None:
-        """Go on from a state; whoever else reads from the stream has to load his own again."""
-        self.last = None
+    def load(self, state: Any, reader: object) -> None:
+        """Let `reader` go on from a state; any other one has to load its own again."""
+        self.last = reader
         self.dataset.load_state_dict(_plain(state, ""))
 
     def batches(
         self, position: Position, batch_spec: BatchSpec, seed: int, load: Callable[..., Any]
-    ) -> Iterator[tuple[Any, int, int, Position]]:
-        """(a batch, the number of its first sample, how many it holds, the position after it), without end.
+    ) -> Iterator[tuple[Any, int, Position]]:
+        """(a batch, the number of its first sample, the position after its window), without end.
 
         Raises ConfigError where another number of processes has read up to the position.
         """
         # The processes of a DataLoader are its own.
         num_workers = 0 if isinstance(source_of(self.dataset), DataLoader) else self.num_workers
-        offset, count, is_resumed = position.offset, max(num_workers, 1), position.stream is not None
-        fresh = _FRESH | {"state": self.initial}
-        cursor: Any = position.stream or {"pass": 0, "first": 0, "readers": [fresh] * count, "since": 0}
-        if (was := len(cursor["readers"])) != count:
+        count, offset = max(num_workers, 1), position.offset
+        fresh = {"pass": 0, "first": 0, "read": 0, "state": self.initial}
+        stored = position.stream or {"readers": [fresh] * count, "since": 0}
+        if (was := len(stored["readers"])) != count:
             text = f"decides what comes next: of {was} processes each has read a part, got {count}"
             raise ConfigError.of("data.num_workers", text, f"data.num_workers={was}")
-        while True:
-            base, now, skipped = cursor["readers"], list(cursor["readers"]), cursor["since"]
-            since, last, is_new = 0, -1, offset == cursor["first"]
-            part = _Pass(self, batch_spec, derive(seed, "stream"), cursor)
-            with closing(load(part, collate_fn=tuple, batch_size=None, num_workers=num_workers)) as reads:
-                for reader, num_read, num_own, batch, after in reads:
-                    if reader <= last:  # a round without the last processes, which have ended
-                        base, since = list(now), 0
-                    now[reader], last, since = after, reader, since + 1
-                    if reader == count - 1:
-                        base, last, since = list(now), -1, 0
-                    if skipped:
-                        skipped -= 1
-                        continue
-                    first, offset = offset + batch_spec.batch_size * batch_spec.rank, offset + num_read
-                    cursor = cursor | {"readers": base, "since": since}
-                    yield batch, first, num_own, Position(0, offset, cursor)
-            if is_new and offset == cursor["first"]:
-                if not is_resumed:
-                    raise DataError(f"data.train: the stream {name_of(self.dataset)} is empty")
-                is_resumed = False  # at the end of a pass, where some give nothing once more
-                continue
-            readers = [fresh if num_workers else _FRESH] * count  # without a state: as it now stands
-            cursor = {"pass": cursor["pass"] + 1, "first": offset, "readers": readers, "since": 0}
+        readers, now = stored["readers"], list(stored["readers"])
+        windows = _Windows(self, batch_spec, derive(seed, "stream"), readers)
+        with closing(load(windows, collate_fn=tuple, batch_size=None, num_workers=num_workers)) as reads:
+            for turn, (batches, after) in enumerate(reads):
+                now[turn % count], since = after, (turn + 1) % count
+                readers = readers if since else list(now)
+                if turn >= stored["since"]:
+                    position = Position(0, offset + batch_spec.window, {"readers": readers, "since": since})
+                    yield from ((batch, offset + place, position) for batch, place in batches)
+                    offset = position.offset
 
 
 @dataclass(eq=False)
-class _Pass(IterableDataset[Any]):
-    """The rest of a pass, as one process reads it: batches, each with what that process has read after it."""
+class _Windows(IterableDataset[Any]):
+    """The windows of one process: (batches of a rank and their places in the window, the state after it)."""
 
     whole: StatefulStream
     batch_spec: BatchSpec
     seed: int
-    cursor: Mapping[str, Any]
+    readers: Sequence[Mapping[str, Any]]
 
-    def __iter__(self) -> Iterator[tuple[int, int, int, Any, Mapping[str, Any]]]:
-        whole, size, worker = self.whole, self.batch_spec.batch_size, get_worker_info()
-        number, samples = 0 if worker is None else worker.id, iter(())
-        reader, length = self.cursor["readers"][number], size * self.batch_spec.num_ranks
+    def __iter__(self) -> Iterator[tuple[list[tuple[Any, int]], dict[str, Any]]]:
+        whole, spec, worker, samples = self.whole, self.batch_spec, get_worker_info(), iter(())
+        number = 0 if worker is None else worker.id
+        if worker and hasattr(whole.dataset, "set_epoch"):  # Hugging Face's processes share one epoch
+            whole = replace(whole, dataset=deepcopy(whole.dataset))
+        reader = dict(self.readers[number])
+        places = range(spec.batch_size * spec.rank, spec.window, spec.batch_size * spec.num_ranks)
         try:
             while True:
                 if whole.last is not self:  # at the start, and where another one has read since
-                    samples, whole.last = self._samples(number, reader), self
-                if reader["ended"] or not (chunk := list(islice(samples, length))):
-                    return
-                num_read, is_last = reader["read"] + len(chunk), len(chunk) < length
-                reader = {"read": num_read, "ended": is_last, "state": state_of(whole.dataset)}
-                own = chunk[size * self.batch_spec.rank :][:size]
-                yield number, len(chunk), len(own), collate_of(whole.dataset)(own or chunk[:1]), reader
+                    samples = self._endless(whole, reader, number)
+                window = list(islice(samples, spec.window))
+                reader["state"] = state_of(whole.dataset)
+                batches = [collate_of(whole.dataset)(window[p : p + spec.batch_size]) for p in places]
+                yield list(zip(batches, places, strict=True)), dict(reader)
         except Exception as error:
             failed = FailedSample(describe_failure(whole.dataset, reader["read"], error))
-            yield number, 0, 0, failed, reader
+            yield [(failed, 0)], reader
 
-    def _samples(self, number: int, reader: Mapping[str, Any]) -> Iterator[Any]:
-        dataset, seed = self.whole.dataset, derive(self.seed, number) if number else self.seed
-        if hasattr(dataset, "set_epoch"):
-            dataset.set_epoch(self.cursor["pass"])
-        if "state" in reader:
-            self.whole.load(reader["state"])
-        return stream(dataset, seed, self.cursor["first"], reader["read"])
+    def _endless(self, whole: StatefulStream, reader: dict[str, Any], number: int) -> Iterator[Any]:
+        """Samples from where `reader` stands, which counts them."""
+        dataset, seed = whole.dataset, derive(self.seed, number) if number else self.seed
+        set_epoch = getattr(dataset, "set_epoch", lambda epoch: None)
+        set_epoch(reader["pass"])
+        whole.load(reader["state"], self)
+        while True:
+            for sample in stream(dataset, seed, reader["first"], reader["read"]):
+                reader["read"] += 1
+                yield sample
+            if not reader["read"]:
+                part = f"the part of loader process {number} of" if whole.num_workers else "the stream"
+                raise DataError(f"data.train: {part} {name_of(dataset)} is empty")
+            reader |= {"pass": reader["pass"] + 1, "first": reader["first"] + reader["read"], "read": 0}
+            set_epoch(reader["pass"])
+
+
+def has_state(dataset: Any) -> bool:
+    return isinstance(dataset, IterableDataset) and hasattr(dataset, "load_state_dict")
 
 
 def state_of(dataset: Any) -> Any:
