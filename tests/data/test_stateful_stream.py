@@ -266,7 +266,7 @@ def test_a_sample_that_fails_is_told_in_words(num_workers: int) -> None:
 
 
 def test_more_processes_than_parts_are_refused() -> None:
-    with pytest.raises(DataError, match="the part of loader process 2 of Numbers is empty"):
+    with pytest.raises(DataError, match="the stream Numbers is empty in process 2"):
         taken(streamed(Numbers(2), num_workers=3), 3)
 
 
@@ -325,7 +325,7 @@ def test_a_loader_is_a_stream() -> None:
         assert_same(
             taken(streamed(loader()), 2, stored(expected[breaks].position)), expected[breaks + 1 :][:2]
         )
-    with pytest.raises(ConfigError, match="is a loader of batches; give it batch_size=None"):
+    with pytest.raises(ConfigError, match="loads batches; give it batch_size=None"):
         loader(batch_size=4)
 
 

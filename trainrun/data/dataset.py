@@ -49,7 +49,7 @@ from trainrun.data.samples import (
     stream,
     unpacked,
 )
-from trainrun.data.stateful_stream import StatefulStream, has_state, state_of
+from trainrun.data.stateful_stream import StatefulStream, states_of
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Position, Samples, Shard, TargetScaling
@@ -112,7 +112,7 @@ def from_dataset(
     """
     given = {"train": train, "val": val, "test": test}
     datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
-    own = {n: state_of(d) for n, d in datasets.items() if has_state(d)}
+    states = states_of(datasets)
     beside = [name for name in (group, time, weights) if name is not None]
     datasets, form_note = prepared(datasets, inputs, targets, collate_function, target_kind, beside)
     train = datasets["train"]
@@ -138,11 +138,9 @@ def from_dataset(
             info = replace(info, target_scaling=_target_scaling(train, parts["train"], info, reading))
     notes = (form_note, reading.note, *notes_of(datasets, splits, info, reading, classes))
     info = _identified(replace(info, notes=tuple(filter(None, notes))), datasets, splits, num_workers)
-    info = extra.described(info, parts)
-    data = DatasetData(info, splits, eval_batch_size, num_workers, reading)
-    data.streams = {n: StatefulStream(datasets[n], num_workers, state) for n, state in own.items()}
-    columns = {name: partial(column_of, datasets.get(name, train)) for name in splits}
-    data.weights = {name: weights_of(column, weights) for name, column in columns.items()}
+    data = DatasetData(extra.described(info, parts), splits, eval_batch_size, num_workers, reading)
+    data.streams = {n: StatefulStream(datasets[n], num_workers, state) for n, state in states.items()}
+    data.weights = {n: weights_of(partial(column_of, datasets.get(n, train)), weights) for n in splits}
     return data
 
 
@@ -198,8 +196,7 @@ class DatasetData:
         dataset, indices = self.splits["train"]
         if indices is not None:
             yield from self._load("train", self._parts(indices, position, batch_spec, seed))
-        elif "train" in self.streams and (position.stream or not position.offset):  # else of an older run
-            own = self.streams["train"]
+        elif (own := self.streams.get("train")) and (position.stream or not position.offset):  # not of before
             for batch, first, after in own.batches(position, batch_spec, seed, self._loaded):
                 indices = torch.arange(first, first + batch_spec.batch_size)
                 yield Batch(*self._moved(batch, indices, dataset), indices, after)
@@ -221,13 +218,13 @@ class DatasetData:
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         dataset, indices = self.splits[split]
         if indices is None:
-            if split in self.streams:
-                self.streams[split].load(self.streams[split].initial, None)
+            if own := self.streams.get(split):
+                own.load(own.initial, None)
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
         size = self.eval_batch_size
-        own = slices(indices, range(share.rank * size, len(indices), share.num_ranks * size), size)
-        yield from self._load(split, ((0, part, Position()) for part in own))
+        parts = slices(indices, range(share.rank * size, len(indices), share.num_ranks * size), size)
+        yield from self._load(split, ((0, part, Position()) for part in parts))
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
         """(split, its first two samples) for the validation and test splits that were given as datasets."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,11 +16,12 @@ _ROUNDS = 6  # even, so that the halves end where they began; four suffice in Lu
 _BLOCK = 1 << 18  # places computed at a time, which stay in a processor's cache
 
 
+@dataclass(frozen=True)
 class LazyIndices:
     """Numbers of samples that are computed where they are read, else like a tensor of them, (n,) int64."""
 
-    def __init__(self, size: int, numbers: Callable[[Tensor], Tensor]) -> None:
-        self.size, self.numbers = size, numbers
+    size: int
+    numbers: Callable[[Tensor], Tensor]  # of places
 
     def __len__(self) -> int:
         return self.size
@@ -31,11 +33,9 @@ class LazyIndices:
         return self.numbers(places)
 
     def to(self, device: torch.device) -> LazyIndices:
-        """The same, given on `device`."""
         return LazyIndices(self.size, lambda places: self.numbers(places).to(device))
 
     def part(self, start: int, end: int) -> LazyIndices:
-        """Those from `start` to before `end`."""
         return LazyIndices(end - start, lambda places: self.numbers(places + start))
 
 
@@ -48,10 +48,10 @@ def numbered(size: int) -> Indices:
 
 
 def shuffle(indices: Indices, seed: int) -> LazyIndices:
-    """`indices` in a random order, the same for the same seed.
+    """`indices` in a random order, the same for the same seed (Black and Rogaway, 2002).
 
-    Places are rows and columns of a grid, to which each round adds a hash of the other one. A few more
-    than there are: what lands outside goes through again (Black and Rogaway, 2002).
+    A place is a row and a column, to which rounds in turn add a hash of the other. Of the grid's few
+    places too many, what lands there goes through again.
     """
     size = len(indices)
     num_rows = math.isqrt(size - 1) + 1

@@ -55,9 +55,8 @@ class Prepared(_Prepared, Dataset[Any]):
 def as_dataset(samples: Any) -> Any:
     """Wrap a DataLoader, or what has samples by number, as a list or Hugging Face's table, as a Dataset."""
     if isinstance(samples, DataLoader):
-        if samples.batch_size is not None or samples.batch_sampler is not None:
-            text = "is a loader of batches; give it batch_size=None: batch_size is a setting of the run"
-            raise ConfigError.of("data.train", text)
+        if samples.batch_sampler is not None:
+            raise ConfigError.of("data.train", "loads batches; give it batch_size=None: a run makes its own")
         return PreparedStream(cast(Any, samples), None, collate)
     is_plain = all(hasattr(samples, name) for name in ("__len__", "__getitem__"))
     return Prepared(samples, None, collate) if is_plain and not isinstance(samples, Dataset) else samples

@@ -49,10 +49,7 @@ class Seeded(Dataset[Any]):
 
 
 def stream(dataset: Dataset[Any], seed: int, start: int = 0, num_read: int = 0) -> Iterator[Any]:
-    """One pass over an iterable dataset; draws are seeded from the sample's number, from `start` on.
-
-    The dataset itself leaves out the first `num_read`, which were read before.
-    """
+    """One pass over an iterable dataset, of which `num_read` were read; draws are seeded from `start` on."""
     seed_all(derive(seed, start))
     samples = iter(cast(Any, dataset))
     for number in count(start + num_read):

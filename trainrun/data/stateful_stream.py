@@ -7,7 +7,7 @@ from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -40,12 +40,9 @@ class StatefulStream:
     def batches(
         self, position: Position, batch_spec: BatchSpec, seed: int, load: Callable[..., Any]
     ) -> Iterator[tuple[Any, int, Position]]:
-        """(a batch, the number of its first sample, the position after its window), without end.
-
-        Raises ConfigError where another number of processes has read up to the position.
-        """
-        # The processes of a DataLoader are its own.
-        num_workers = 0 if isinstance(source_of(self.dataset), DataLoader) else self.num_workers
+        """(a batch, the number of its first sample, the position after its window), without end."""
+        is_loader = isinstance(source_of(self.dataset), DataLoader)  # whose processes are its own
+        num_workers = 0 if is_loader else self.num_workers
         count, offset = max(num_workers, 1), position.offset
         fresh = {"pass": 0, "first": 0, "read": 0, "state": self.initial}
         stored = position.stream or {"readers": [fresh] * count, "since": 0}
@@ -78,18 +75,18 @@ class _Windows(IterableDataset[Any]):
         number = 0 if worker is None else worker.id
         if worker and hasattr(whole.dataset, "set_epoch"):  # Hugging Face's processes share one epoch
             whole = replace(whole, dataset=deepcopy(whole.dataset))
-        reader = dict(self.readers[number])
+        dataset, reader = cast(Any, whole.dataset), dict(self.readers[number])
         places = range(spec.batch_size * spec.rank, spec.window, spec.batch_size * spec.num_ranks)
         try:
             while True:
                 if whole.last is not self:  # at the start, and where another one has read since
                     samples = self._endless(whole, reader, number)
                 window = list(islice(samples, spec.window))
-                reader["state"] = state_of(whole.dataset)
-                batches = [collate_of(whole.dataset)(window[p : p + spec.batch_size]) for p in places]
+                reader["state"] = _plain(dataset.state_dict(), name_of(dataset))
+                batches = [collate_of(dataset)(window[p : p + spec.batch_size]) for p in places]
                 yield list(zip(batches, places, strict=True)), dict(reader)
         except Exception as error:
-            failed = FailedSample(describe_failure(whole.dataset, reader["read"], error))
+            failed = FailedSample(describe_failure(dataset, reader["read"], error))
             yield [(failed, 0)], reader
 
     def _endless(self, whole: StatefulStream, reader: dict[str, Any], number: int) -> Iterator[Any]:
@@ -103,23 +100,21 @@ class _Windows(IterableDataset[Any]):
                 reader["read"] += 1
                 yield sample
             if not reader["read"]:
-                part = f"the part of loader process {number} of" if whole.num_workers else "the stream"
-                raise DataError(f"data.train: {part} {name_of(dataset)} is empty")
+                raise DataError(f"data.train: the stream {name_of(dataset)} is empty in process {number}")
             reader |= {"pass": reader["pass"] + 1, "first": reader["first"] + reader["read"], "read": 0}
             set_epoch(reader["pass"])
 
 
-def has_state(dataset: Any) -> bool:
-    return isinstance(dataset, IterableDataset) and hasattr(dataset, "load_state_dict")
-
-
-def state_of(dataset: Any) -> Any:
-    """A copy of a stream's state. Raises DataError for one that no checkpoint could hold."""
-    return _plain(dataset.state_dict(), name_of(dataset))
+def states_of(datasets: Mapping[str, Any]) -> dict[str, Any]:
+    """The states of those that are streams with one; read them before anything else is."""
+    streams: dict[str, Any] = {n: s for n, s in datasets.items() if isinstance(s, IterableDataset)}
+    return {
+        n: _plain(s.state_dict(), name_of(s)) for n, s in streams.items() if hasattr(s, "load_state_dict")
+    }
 
 
 def _plain(value: Any, name: str) -> Any:
-    """A copy of plain containers and tensors."""
+    """A copy of a stream's state. Raises DataError for one that no checkpoint could hold."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Tensor) and value.layout == torch.strided:
