@@ -25,6 +25,7 @@ class Position:
 
     epoch: int = 0
     offset: int = 0
+    stream: Mapping[str, Any] | None = field(default=None, compare=False)  # where one stands by its own state
 
 
 @dataclass(frozen=True)

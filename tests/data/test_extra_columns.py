@@ -30,7 +30,7 @@ def by(setting: str, values: list[Any], **more: Any) -> dict[str, Tensor]:
     column = ExtraColumns(
         **{"group": None, "time": None, "weights": None, setting: "c"}, column=lambda _: values
     )
-    return column.split(len(values), holdout(**more), None)
+    return column.split(torch.arange(len(values)), holdout(**more), None)
 
 
 def chosen(values: list[Any], part: Tensor) -> set[Any]:
@@ -126,8 +126,8 @@ def test_both_at_once_or_a_given_validation_split_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"^data.group: has no effect because the validation split is given"
     ):
-        column.split(30, holdout(), None, {"val"})
-    splits = column.split(20, holdout(), None, {"test"})  # those of the given split follow
+        column.split(torch.arange(30), holdout(), None, {"val"})
+    splits = column.split(torch.arange(20), holdout(), None, {"test"})  # those of the given split follow
     assert splits.keys() == {"train", "val"} and torch.cat(list(splits.values())).max() == 19
 
 

@@ -119,7 +119,7 @@ class TrainState:
             },
             "schedule": {"kind": type(self.schedule).__name__, "state": schedule},
             "counters": {name: getattr(self, name) for name in _COUNTERS},
-            "position": vars(self.position).copy(),
+            "position": {key: value for key, value in vars(self.position).items() if value is not None},
             "data": dict(self.data),
             "fitted": dict(self.fitted),
         }
@@ -265,7 +265,7 @@ def _misfits(ours: Any, stored: Any, path: str = "") -> Iterator[str]:
     if isinstance(ours, Mapping) and isinstance(stored, Mapping):
         for key in ours:
             is_unknown = key in _UNKNOWN and stored.get(key) is None
-            if key in stored and key not in ("optimizer", "contents") and not is_unknown:
+            if key in stored and key not in ("optimizer", "contents", "stream") and not is_unknown:
                 yield from _misfits(ours[key], stored[key], f"{path}/{key}" if path else str(key))
     elif isinstance(ours, Tensor):
         wrong = not isinstance(stored, Tensor) or stored.shape != ours.shape

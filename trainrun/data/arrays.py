@@ -131,7 +131,7 @@ def arrays(
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     classes = values if reading.kind == "classes" else None
     extra = ExtraColumns(group, time, weights, chosen.column)
-    splits = extra.split(len(given.pop("train")), holdout, classes, given) | given
+    splits = extra.split(given.pop("train"), holdout, classes, given) | given
     stored: Any = RowsOnDisk(entries, layout)
     if disk_note := _on_disk(entries, memory_mib):
         seen = stored.index_select(0, evenly_spaced(splits["train"], _SCALED_FROM))

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from trainrun.data.faults import check_targets, first_unfit
+from trainrun.data.lazy_indices import Indices
 from trainrun.data.samples import describe_value, name_of, read_sample, size_of
 from trainrun.data.targets import TargetReading
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError, DataError
 
-Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None as indices is a stream
+Splits = dict[str, tuple[Dataset[Any], Indices | None]]  # dataset, indices; None as indices is a stream
 
 
 def classes_of(dataset: Dataset[Any], info: DataInfo, reading: TargetReading) -> Tensor | None:
@@ -81,7 +82,7 @@ def notes_of(
         if not len(indices):
             yield f"data.{split} has no samples, so there is no {split} split"
             continue
-        held = classes[indices] if classes is not None and split not in datasets else None
+        held = classes[indices[:]] if classes is not None and split not in datasets else None
         if split in datasets:
             held = _given_classes(dataset, info, reading, are_read=classes is not None)
         if held is not None and info.class_counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, tee
@@ -32,7 +32,8 @@ from trainrun.data.extra_columns import ExtraColumns, column_of, weights_of
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
-from trainrun.data.order import Order, epoch_order, evenly_spaced, micro_batches
+from trainrun.data.lazy_indices import Indices, numbered
+from trainrun.data.order import Order, epoch_order, evenly_spaced, micro_batches, slices
 from trainrun.data.prepared import first_of, prepared
 from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
@@ -48,6 +49,7 @@ from trainrun.data.samples import (
     stream,
     unpacked,
 )
+from trainrun.data.stateful_stream import StatefulStream, states_of
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Position, Samples, Shard, TargetScaling
@@ -110,6 +112,7 @@ def from_dataset(
     """
     given = {"train": train, "val": val, "test": test}
     datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
+    states = states_of(datasets)
     beside = [name for name in (group, time, weights) if name is not None]
     datasets, form_note = prepared(datasets, inputs, targets, collate_function, target_kind, beside)
     train = datasets["train"]
@@ -126,7 +129,7 @@ def from_dataset(
             info = replace(info, num_targets=count, class_names=info.class_names or reading.names)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
         extra = ExtraColumns(group, time, weights, partial(column_of, train))
-        parts = extra.split(size_of(train), holdout, classes, datasets)
+        parts = extra.split(numbered(size_of(train)), holdout, classes, datasets)
         splits = {name: (train, part) for name, part in parts.items() if len(part)}
         splits |= {name: (datasets[name], _all_of(datasets[name])) for name in datasets if name != "train"}
         if classes is not None:
@@ -135,10 +138,9 @@ def from_dataset(
             info = replace(info, target_scaling=_target_scaling(train, parts["train"], info, reading))
     notes = (form_note, reading.note, *notes_of(datasets, splits, info, reading, classes))
     info = _identified(replace(info, notes=tuple(filter(None, notes))), datasets, splits, num_workers)
-    info = extra.described(info, parts)
-    data = DatasetData(info, splits, eval_batch_size, num_workers, reading)
-    columns = {name: partial(column_of, datasets.get(name, train)) for name in splits}
-    data.weights = {name: weights_of(column, weights) for name, column in columns.items()}
+    data = DatasetData(extra.described(info, parts), splits, eval_batch_size, num_workers, reading)
+    data.streams = {n: StatefulStream(datasets[n], num_workers, state) for n, state in states.items()}
+    data.weights = {n: weights_of(partial(column_of, datasets.get(n, train)), weights) for n in splits}
     return data
 
 
@@ -169,6 +171,7 @@ class DatasetData:
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
         self.order: Order = epoch_order
         self.device = torch.device("cpu")
+        self.streams: Mapping[str, StatefulStream] = {}  # split -> what it is where it has a state of its own
 
     def sample_with(self, sampler: Order) -> None:
         """Draw each epoch as the user's function says, which is tried once."""
@@ -183,7 +186,7 @@ class DatasetData:
         dataset, indices = self.splits["train"]
         if indices is None:
             raise ConfigError.of("data.balanced", "has no meaning on a stream", "data.balanced=false")
-        self.order = partial(epoch_order, classes=all_classes(dataset, self.reading)[indices])
+        self.order = partial(epoch_order, classes=all_classes(dataset, self.reading)[indices[:]])
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -191,15 +194,19 @@ class DatasetData:
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         dataset, indices = self.splits["train"]
-        if indices is None:
+        if indices is not None:
+            yield from self._load("train", self._parts(indices, position, batch_spec, seed))
+        elif (own := self.streams.get("train")) and (position.stream or not position.offset):  # not of before
+            for batch, first, after in own.batches(position, batch_spec, seed, self._loaded):
+                indices = torch.arange(first, first + batch_spec.batch_size)
+                yield Batch(*self._moved(batch, indices, dataset), indices, after)
+        else:
             samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
             share = Shard(batch_spec.rank, batch_spec.num_ranks)
             yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
-            return
-        yield from self._load("train", self._parts(indices, position, batch_spec, seed))
 
     def _parts(
-        self, indices: Tensor, position: Position, batch_spec: BatchSpec, seed: int
+        self, indices: Indices, position: Position, batch_spec: BatchSpec, seed: int
     ) -> Iterator[_Part]:
         """Epoch after epoch, so that loader processes live, and read ahead, across them."""
         while True:
@@ -211,9 +218,12 @@ class DatasetData:
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         dataset, indices = self.splits[split]
         if indices is None:
+            if own := self.streams.get(split):
+                own.load(own.initial, None)
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
-        parts = indices.split(self.eval_batch_size)[share.rank :: share.num_ranks]
+        size = self.eval_batch_size
+        parts = slices(indices, range(share.rank * size, len(indices), share.num_ranks * size), size)
         yield from self._load(split, ((0, part, Position()) for part in parts))
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
@@ -243,26 +253,29 @@ class DatasetData:
         assert indices is not None  # a stream is read another way
         some = indices[:1]  # is loaded in place of none, which cannot be stacked
         parts, ahead = tee(parts)
-        loader = DataLoader(
-            Seeded(dataset),
-            batch_sampler=(
-                [(seed, i) for i in (part if len(part) else some).tolist()] for seed, part, _ in ahead
-            ),
-            num_workers=self.num_workers,
-            collate_fn=collate_of(dataset),
-            worker_init_fn=_prepare_worker,
-            generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
-            pin_memory=self.device.type == "cuda",
-        )
-        others, workers = set(active_children()), set[BaseProcess]()
-        try:
-            batches = iter(loader)
-            workers = set(getattr(batches, "_workers", ()))  # also those that died already
+        keys = ([(seed, i) for i in (part if len(part) else some).tolist()] for seed, part, _ in ahead)
+        load = self._loaded(Seeded(dataset), batch_sampler=keys, collate_fn=collate_of(dataset))
+        with contextlib.closing(load) as batches:
             for (_, part, after), batch in zip(parts, batches, strict=True):
                 inputs, targets = self._moved(batch, part if len(part) else some, dataset)
                 if not len(part):
                     inputs, targets = map_tensors((inputs, targets), lambda t: t[:0])
                 yield Batch(inputs, targets, part, after).weighed(self.weights.get(split), self.device)
+
+    def _loaded(self, dataset: Dataset[Any], **how: Any) -> Generator[Any]:
+        """What a DataLoader gives, whose processes are killed where reading ends early."""
+        loader = DataLoader(
+            dataset,
+            worker_init_fn=_prepare_worker,
+            generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
+            pin_memory=self.device.type == "cuda",
+            **{"num_workers": self.num_workers, **how},
+        )
+        others, workers = set(active_children()), set[BaseProcess]()
+        try:
+            batches = iter(loader)
+            workers = set(getattr(batches, "_workers", ()))  # also those that died already
+            yield from batches
         except BaseException as error:  # a stop, while a loader process may be stuck in a sample
             dead = workers_error(error, workers)
             _kill(workers | set(active_children()) - others)  # also where the loader does not know them yet
@@ -323,10 +336,10 @@ def _refuse_on_stream(
             raise ConfigError.of(f"data.{name}", text, f"data.{name}=null")
 
 
-def _all_of(dataset: Dataset[Any]) -> Tensor | None:
+def _all_of(dataset: Dataset[Any]) -> Indices | None:
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         return None
-    return torch.arange(size_of(dataset))
+    return numbered(size_of(dataset))
 
 
 def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetReading, DataInfo]:
@@ -358,7 +371,7 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
 
 
 def _target_scaling(
-    dataset: Dataset[Any], train: Tensor, info: DataInfo, reading: TargetReading
+    dataset: Dataset[Any], train: Indices, info: DataInfo, reading: TargetReading
 ) -> TargetScaling:
     """Estimate mean and std from evenly spaced training samples."""
     targets = []

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from trainrun.data.faults import first_unfit
 from trainrun.data.fingerprint import fingerprint
+from trainrun.data.lazy_indices import Indices
 from trainrun.data.order import hold_out
 from trainrun.data.resident import Holdout, split
 from trainrun.data.sample_form import entry, require_entry
@@ -45,15 +46,15 @@ class ExtraColumns:
         self.weights = weights_of(column, weights)
 
     def split(
-        self, count: int, holdout: Holdout, classes: Tensor | None, given: Collection[str] = ()
-    ) -> dict[str, Tensor]:
+        self, samples: Indices, holdout: Holdout, classes: Tensor | None, given: Collection[str] = ()
+    ) -> dict[str, Any]:
         """Split as `resident.split` does; by group that share of the groups, by time the latest samples.
 
         Raises ConfigError where the column would decide nothing, DataError where a split would be empty.
         """
         if self.values is None:
-            return split(count, holdout, classes, given)
-        key, values = f"data.{self.setting}", self.values[:count]  # those of given splits follow
+            return split(samples, holdout, classes, given)
+        key, values = f"data.{self.setting}", self.values[: len(samples)]  # those of given splits follow
         shares = {"test": holdout.test_fraction, "val": holdout.val_fraction}
         shares = {name: share for name, share in shares.items() if share and name not in given}
         if "val" in given or not (shares or holdout.fold is not None):
@@ -63,7 +64,8 @@ class ExtraColumns:
             text = "takes a part by chance, and data.time the latest; choose one of them"
             raise ConfigError.of("data.fold", text, "data.fold=null")
         groups, whole = values.unique(), replace(holdout, limit=None)
-        parts = _latest(values, shares) if self.setting == "time" else split(len(groups), whole, None, given)
+        is_time, numbers = self.setting == "time", torch.arange(len(groups))
+        parts: dict[str, Any] = _latest(values, shares) if is_time else split(numbers, whole, None, given)
         if self.setting == "group":
             parts = {name: torch.isin(values, groups[part]).nonzero()[:, 0] for name, part in parts.items()}
         for name in filter(lambda name: not len(parts[name]), ("train", *shares)):
@@ -73,10 +75,10 @@ class ExtraColumns:
             parts["train"] = hold_out(parts["train"], holdout.limit, holdout.split_seed, "limit", classes)[1]
         return parts
 
-    def described(self, info: DataInfo, splits: Mapping[str, Tensor]) -> DataInfo:
+    def described(self, info: DataInfo, splits: Mapping[str, Indices]) -> DataInfo:
         """`info` with a note on the splits, and these columns in its fingerprint. Raises for weights of 0."""
         for name, part in splits.items():
-            if self.weights is not None and len(part) and not self.weights[part].any():
+            if self.weights is not None and len(part) and not self.weights[part[:]].any():
                 raise DataError(f"data.weights: all samples of {name} weigh 0")
         notes = {"group": f"no {self.name} is in two splits", "time": f"the latest {self.name} is held out"}
         note = () if self.values is None else (notes[self.setting],)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainrun.data.lazy_indices import LARGE
 from trainrun.data.samples import read_sample, size_of, tensors_in
 from trainrun.vocabulary.errors import DataError
 
@@ -39,7 +40,7 @@ def sampled_fingerprint(datasets: Iterable[Dataset[Any]]) -> str:
     tensors: list[Tensor] = []
     for dataset in datasets:
         size = size_of(dataset)
-        tensors.append(torch.tensor(size))
+        tensors.append(torch.tensor([size, 1] if size > LARGE else size))  # 1: its order is computed
         for index in sorted({0, size // 2, size - 1}) if size else ():
             first, again = (_features(dataset, index) for _ in range(2))
             if fingerprint(first) == fingerprint(again):

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.folders import class_folders, not_used, walked
+from trainrun.data.lazy_indices import Indices
 from trainrun.data.order import evenly_spaced
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
 from trainrun.data.published import normalized
@@ -239,11 +240,11 @@ def _all_decoded(files: Sequence[Path], cut: Cut, num_threads: int, dtype: torch
     return inputs
 
 
-def _scaling(normalize: Normalize, pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tensor], str]:
+def _scaling(normalize: Normalize, pictures: Pictures, rows: Indices | None) -> tuple[dict[str, Tensor], str]:
     """Shift and scale of each channel, (3, 1, 1), estimated from pictures at even distances; in words."""
     if normalize == "train":
-        assert train is not None  # it is a stream's
-        files = [pictures.samples[index][0] for index in evenly_spaced(train, _ESTIMATED_FROM).tolist()]
+        assert rows is not None  # it is a stream's
+        files = [pictures.samples[index][0] for index in evenly_spaced(rows, _ESTIMATED_FROM).tolist()]
         shift, scale = scaling.standardization(
             torch.stack([decoded(file, *pictures.cut).float() for file in files])
         )

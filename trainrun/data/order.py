@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
 
+from trainrun.data.lazy_indices import LARGE, Indices, shuffle
 from trainrun.protocols import BatchSpec, Position
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.seeds import derive
 
 # (the training samples, seed, epoch) -> those that the epoch draws, in order
-Order = Callable[[Tensor, int, int], Tensor]
+Order = Callable[[Indices, int, int], Indices]
+
+_AHEAD = 1 << 14  # indices that are computed at a time, which costs hardly more than a few
 
 
 def permutation(n: int, seed: int, *purpose: int | str) -> Tensor:
@@ -20,13 +24,15 @@ def permutation(n: int, seed: int, *purpose: int | str) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(derive(seed, *purpose)))
 
 
-def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None = None) -> Tensor:
+def epoch_order(train: Indices, seed: int, epoch: int, classes: Tensor | None = None) -> Indices:
     """The training samples of one epoch, as many as there are, in random order.
 
     With `classes`, (N,) of the N samples, every class that occurs is drawn equally often, floor or
     ceiling of its share: samples of small classes several times, of large ones not all.
     """
     n = len(train)
+    if classes is None and n > LARGE:
+        return shuffle(train, derive(seed, "order", epoch))
     if classes is None:
         return train[permutation(n, seed, "order", epoch)]
     labels = classes.unique()
@@ -40,7 +46,7 @@ def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None = N
 
 
 def micro_batches(
-    order: Tensor, position: Position, batch_spec: BatchSpec
+    order: Indices, position: Position, batch_spec: BatchSpec
 ) -> Iterator[tuple[Tensor, Position]]:
     """The rest of one epoch from `position`: (indices, position after them).
 
@@ -48,13 +54,24 @@ def micro_batches(
     position is that after the round, the same on all ranks. A window never crosses the end of an
     epoch, so its last round may be short, and a rank's part of it empty.
     """
-    size, start = len(order), position.offset
-    while start < size:
-        end = min(start + batch_spec.batch_size * batch_spec.num_ranks, size)
-        after = Position(position.epoch, end) if end < size else Position(position.epoch + 1)
-        mine = min(start + batch_spec.batch_size * batch_spec.rank, end)
-        yield order.narrow(0, mine, min(batch_spec.batch_size, end - mine)), after
-        start = end
+    size, length = len(order), batch_spec.batch_size * batch_spec.num_ranks
+    starts = range(position.offset, size, length)
+    mine = batch_spec.batch_size * batch_spec.rank
+    own = range(position.offset + mine, size + mine, length)
+    for start, part in zip(starts, slices(order, own, batch_spec.batch_size), strict=True):
+        end = start + length
+        yield part, Position(position.epoch, end) if end < size else Position(position.epoch + 1)
+
+
+def slices(order: Indices, starts: range, length: int) -> Iterator[Tensor]:
+    """The `length` indices from each of `starts` on: fewer at the end, and none beyond it."""
+    stretches = ((min(start, len(order)), min(start + length, len(order))) for start in starts)
+    if isinstance(order, Tensor):
+        yield from (order[start:end] for start, end in stretches)
+        return
+    while ahead := list(islice(stretches, max(_AHEAD // length, 1))):
+        indices = order[torch.cat([torch.arange(start, end) for start, end in ahead])]
+        yield from indices.split([end - start for start, end in ahead])
 
 
 def position_after(step: int, size: int, window: int) -> Position:
@@ -64,15 +81,18 @@ def position_after(step: int, size: int, window: int) -> Position:
 
 
 def hold_out(
-    indices: Tensor, count: int, seed: int, purpose: str, classes: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Split `indices` into (rest, `count` held out), each sorted.
+    indices: Indices, count: int, seed: int, purpose: str, classes: Tensor | None
+) -> tuple[Indices, Indices]:
+    """Split `indices` into (rest, `count` held out), each sorted, but for such as are computed.
 
     With `classes`, (number of samples,) of all samples, every class gives the floor or the ceiling
     of its share.
     """
     if count == 0:
         return indices, indices[:0]
+    if classes is None and not isinstance(indices, Tensor):
+        order = shuffle(indices, derive(seed, purpose))
+        return order.part(count, len(order)), order.part(0, count)
     shuffled = indices[permutation(len(indices), seed, purpose)]
     if classes is not None:
         # Sorting the shuffled samples by class and taking them at even distances is stratified
@@ -85,7 +105,7 @@ def hold_out(
 
 
 def fold_of(
-    indices: Tensor, fold: int, num_folds: int, seed: int, classes: Tensor | None
+    indices: Indices, fold: int, num_folds: int, seed: int, classes: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Split `indices` into (the others, fold number `fold`), each sorted.
 
@@ -102,7 +122,7 @@ def fold_of(
     return shuffled[~mine].sort().values, shuffled[mine].sort().values
 
 
-def evenly_spaced(indices: Tensor, most: int) -> Tensor:
+def evenly_spaced(indices: Indices, most: int) -> Tensor:
     """At most `most` of `indices`, at even distances."""
     count = min(len(indices), most)
     return indices[torch.arange(count) * len(indices) // count]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainrun.config.call import failure
+from trainrun.data.lazy_indices import Indices
 from trainrun.data.samples import seed_all
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.seeds import derive
@@ -23,7 +24,8 @@ class OwnSampler:
     def __init__(self, function: Callable[[Tensor, int], Any]) -> None:
         self.function = function
 
-    def __call__(self, train: Tensor, seed: int, epoch: int) -> Tensor:
+    def __call__(self, train: Indices, seed: int, epoch: int) -> Tensor:
+        train = train[:]  # the function takes a tensor, 8 bytes a sample
         seed_all(derive(seed, "sampler", epoch))
         try:
             order = torch.as_tensor(self.function(train.clone(), epoch))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-from torch.utils.data import Dataset, IterableDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from trainrun.data.padding import pad
 from trainrun.data.sample_form import WHOLE, SampleForm, form_of
@@ -53,7 +53,11 @@ class Prepared(_Prepared, Dataset[Any]):
 
 
 def as_dataset(samples: Any) -> Any:
-    """Wrap what has a length and samples by number, as a list or a table of Hugging Face, as a Dataset."""
+    """Wrap a DataLoader, or what has samples by number, as a list or Hugging Face's table, as a Dataset."""
+    if isinstance(samples, DataLoader):
+        if samples.batch_sampler is not None:
+            raise ConfigError.of("data.train", "loads batches; give it batch_size=None: a run makes its own")
+        return PreparedStream(cast(Any, samples), None, collate)
     is_plain = all(hasattr(samples, name) for name in ("__len__", "__getitem__"))
     return Prepared(samples, None, collate) if is_plain and not isinstance(samples, Dataset) else samples
 

@@ -16,7 +16,8 @@ from trainrun.data import scaling
 from trainrun.data.faults import first_unfit
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.order import Order, epoch_order, fold_of, hold_out, micro_batches
+from trainrun.data.lazy_indices import Indices
+from trainrun.data.order import Order, epoch_order, fold_of, hold_out, micro_batches, slices
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, PixelRange, Position, Samples, Shard
 from trainrun.vocabulary.errors import ConfigError, DataError
 
@@ -55,8 +56,9 @@ class IndexedData:
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
-        batches = self.splits[split].to(self.storage).split(self.eval_batch_size)
-        for indices in batches[share.rank :: share.num_ranks]:
+        rows, size = self.splits[split].to(self.storage), self.eval_batch_size
+        starts = range(share.rank * size, len(rows), share.num_ranks * size)
+        for indices in slices(rows, starts, size):
             yield self._moved(self._gather(indices, Position())).weighed(self.weights, self.device)
 
     def _moved(self, batch: Batch) -> Batch:
@@ -176,7 +178,7 @@ def resident(
     """
     given = given or {}
     count = len(inputs) - sum(map(len, given.values()))
-    splits = split(count, holdout, targets if info.kind == "classes" else None, given) | given
+    splits = split(torch.arange(count), holdout, targets if info.kind == "classes" else None, given) | given
     shift, scale = scaling.standardization(inputs[splits["train"]])
     info = described(info, inputs, targets, splits)
     info = replace(info, input_scaling=scaling.describe_scaling(shift, scale))
@@ -186,12 +188,13 @@ def resident(
 
 
 def split(
-    count: int, holdout: Holdout, classes: Tensor | None, given: Collection[str] = ()
-) -> dict[str, Tensor]:
-    """Indices of "train" among `count` samples, and of those of "test" and "val" that are not `given`.
+    samples: Indices, holdout: Holdout, classes: Tensor | None, given: Collection[str] = ()
+) -> dict[str, Any]:
+    """Indices of "train" among all `samples`, and of those of "test" and "val" that are not `given`.
 
-    Stratified where there are classes. Raises ConfigError for shares that take all and for a fold where
-    both are given, DataError where no sample is left to train on.
+    Computed where they are read if all are so and have no classes; stratified where they have.
+    Raises ConfigError for shares that take all and for a fold where both are given, DataError where
+    no sample is left to train on.
     """
     shares = {"test": holdout.test_fraction, "val": holdout.val_fraction}
     shares = {name: share for name, share in shares.items() if name not in given}
@@ -201,7 +204,8 @@ def split(
     folded = next(iter(shares), None) if holdout.fold is not None else None
     if holdout.fold is not None and folded is None:
         raise ConfigError.of("data.fold", "the data have validation and test splits of their own", None)
-    rest, seed, splits = torch.arange(count), holdout.split_seed, {}
+    rest, seed = samples if classes is None else samples[:], holdout.split_seed
+    splits, count = dict[str, Indices](), len(samples)
     for name, share in shares.items():
         if holdout.fold is not None and name == folded:
             rest, splits[name] = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)

@@ -45,21 +45,21 @@ class Seeded(Dataset[Any]):
             return self.dataset[index]
         except (Exception, SystemExit) as error:
             text = "".join(traceback.format_exception(error))
-            return FailedSample(_describe_failure(self.dataset, index, error), traceback=text)
+            return FailedSample(describe_failure(self.dataset, index, error), traceback=text)
 
 
-def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
-    """One pass over an iterable dataset; draws are seeded from the sample's number, from `start` on."""
+def stream(dataset: Dataset[Any], seed: int, start: int = 0, num_read: int = 0) -> Iterator[Any]:
+    """One pass over an iterable dataset, of which `num_read` were read; draws are seeded from `start` on."""
     seed_all(derive(seed, start))
     samples = iter(cast(Any, dataset))
-    for number in count(start):
+    for number in count(start + num_read):
         seed_all(derive(seed, number))
         try:
             sample = next(samples)
         except StopIteration:
             return
         except (Exception, SystemExit) as error:
-            raise DataError(_describe_failure(dataset, number, error)) from error
+            raise DataError(describe_failure(dataset, number, error)) from error
         yield sample
 
 
@@ -252,7 +252,7 @@ def describe_error(error: BaseException, module: str) -> str:
     return located_error(error, getattr(sys.modules.get(module), "__file__", None))
 
 
-def _describe_failure(dataset: Dataset[Any], index: int, error: BaseException) -> str:
+def describe_failure(dataset: Dataset[Any], index: int, error: BaseException) -> str:
     if isinstance(error, DataError):
         return str(error)
     reason = describe_error(error, type(source_of(dataset)).__module__)

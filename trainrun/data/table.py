@@ -135,7 +135,7 @@ def table(
     written = _written(read, target, {target: notation} | notations, style)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     extra = ExtraColumns(group, time, weights, partial(_texts, read, gone))
-    splits = extra.split(len(targets), holdout, targets if kind == "classes" else None)
+    splits = extra.split(torch.arange(len(targets)), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
     if not any(feature.inputs for feature in features):
         text = f"has no column to predict {target} from{_left_out_text(left_out)}"

@@ -11,6 +11,7 @@ from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
 from trainrun.config.plain import read_option
 from trainrun.data.dataset import DatasetData, from_dataset
+from trainrun.data.lazy_indices import LARGE
 from trainrun.data.resident import InMemoryData
 from trainrun.report.as_code.refusals import chosen, refusal
 from trainrun.report.as_code.text import Imports, call, constants
@@ -35,6 +36,8 @@ def data_section(parts: Parts, imports: Imports) -> str:
     data, node, scaled = unaugmented(parts.data), parts.settings["data"], "{}"
     if unwritten := [f"data.{name}={node[name]}" for name in _UNWRITTEN if node.get(name)]:
         raise refusal(*unwritten)
+    if (parts.info.sizes["train"] or 0) > LARGE:
+        raise refusal(f"a data set of more than {LARGE:,} samples")
     is_in_memory = isinstance(data, InMemoryData)
     if not is_in_memory and not _is_of_pairs(data):
         other = "a data set of other samples than pairs, or with splits of its own"
