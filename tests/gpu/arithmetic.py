@@ -12,6 +12,9 @@ NOT_ALONE = {"own", "per_module"}  # optimizers that a model must bring with it
 
 def precision(setup: Setup) -> None:
     """Training in each precision; the loss at the end is below that at the start."""
+    if setup.is_gpu:
+        run = setup.start([*texts(True), *QUIET, "budget=2step", "runtime.device=cuda"], "named").wait()
+        setup.must("runtime.device=cuda", f"exit code {run.code}", "exit code 0", run.code == 0, run.fault)
     words = [*QUIET, f"budget={40 if setup.small else 60}step", "loop.log_every=10step", "optimizer.lr=2e-3"]
     for name in ("fp32", "tf32", "bf16", "fp16"):
         for model, case in (("resnet9", pictures(setup.small)), ("gpt", texts(setup.small))):

@@ -37,7 +37,7 @@ def exact(setup: Setup) -> None:
     words += ["runtime.deterministic=true", "loop.eval_every=50step", "runtime.threads=1"]
     pairs = {}
     for number, (name, case) in enumerate(cases.items()):
-        pairs[name] = [start(setup, [*case, *words], f"{kind}{number}") for kind in ("whole", "killed")]
+        pairs[name] = [setup.start([*case, *words], f"{kind}{number}") for kind in ("whole", "killed")]
     steps = kill([killed for _, killed in pairs.values()])
     for (name, (whole, killed)), step in zip(pairs.items(), steps, strict=True):
         ended = killed.wait()
@@ -46,14 +46,6 @@ def exact(setup: Setup) -> None:
             continue
         resumed = Started(["resume", str(killed.folder)], killed.folder, None)
         compare(setup, name, step, whole.wait(), resumed.wait())
-
-
-def start(setup: Setup, words: list[str], name: str) -> Started:
-    """A run on the device of its words, or else on the part's."""
-    here = setup.words(words, name)
-    if any(word.startswith("runtime.device=") for word in words):
-        here.remove(f"runtime.device={setup.device}")
-    return Started(here, setup.folder / name, None)
 
 
 def kill(runs: Sequence[Started]) -> list[int | None]:

@@ -39,7 +39,7 @@ def taken(setup: Setup) -> Iterator[None]:
 
 def find_batch(setup: Setup) -> None:
     window = 9 if setup.small else WINDOW
-    words = [*sized(setup, window), f"runtime.device={setup.device}"]
+    words = [*sized(setup, window), setup.where]
     began = time.monotonic()
     command = [*TRAINRUN, "find-batch", *words, "--json"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

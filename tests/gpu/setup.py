@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _pydecimal
 import contextlib
 import io
 import json
@@ -35,6 +36,11 @@ class Setup:
     def is_gpu(self) -> bool:
         return self.device == "cuda"
 
+    @property
+    def where(self) -> str:
+        """The setting of a run: on a GPU the first, of ranks each its own."""
+        return "runtime.device=auto" if self.is_gpu else "runtime.device=cpu"
+
     def figure(self, name: str, figure: object, note: str = "") -> None:
         """A row without a bar."""
         bounded.write(self.file, Row(self.part, name, _text(figure), note=note))
@@ -47,7 +53,9 @@ class Setup:
 
     def words(self, words: Sequence[str], name: str) -> list[str]:
         """The whole line of a run in a folder of that name."""
-        return [*words, f"runtime.device={self.device}", f"run_dir={self.folder / name}"]
+        places = [word for word in words if word.startswith("runtime.device=")] or [self.where]
+        words = [word for word in words if word not in places]
+        return [*words, *places, f"run_dir={self.folder / name}"]
 
     def train(self, words: Sequence[str], name: str) -> Run:
         """`trainrun WORDS` in this process, which pays once for the start of CUDA."""
@@ -118,11 +126,10 @@ def pictures(small: bool, num_samples: int = 4000) -> list[str]:
 
 
 def texts(small: bool) -> list[str]:
-    """A small GPT with dropout, on the words of this project's own guide."""
-    guide = Path(__file__).resolve().parents[2] / "trainrun" / "cli" / "guide"
+    """A small GPT with dropout, on one long file of Python's own library."""
     width, depth, block = (16, 1, 16) if small else (256, 4, 256)
     sizes = [f"model.width={width}", f"model.depth={depth}", "model.dropout=0.1", f"data.block_size={block}"]
-    return ["data=text", "model=gpt", f"data.path={guide}", *sizes, f"batch_size={8 if small else 32}"]
+    return ["data=text", "model=gpt", f"data.path={_pydecimal.__file__}", *sizes, "batch_size=8"]
 
 
 def _text(figure: object) -> str:

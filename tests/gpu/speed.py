@@ -24,7 +24,7 @@ BARE = "bare loop"
 class GpuContestant(Contestant):
     """A loop whose turn ends when the GPU has done what it was given."""
 
-    def await_step(self) -> None:
+    def await_step(self) -> None:  # in the loop's own thread, so on its device
         if self._left == 0:
             synchronize()
         super().await_step()
@@ -56,13 +56,13 @@ def compare(setup: Setup) -> None:
     else:
         setup.skipped("bare loop, CUDA graph", "is of GPUs")
     contest.add("trainrun", lambda it: trainrun(it, setup, job, "off"))
-    contest.race(BARE, "trainrun")
+    contest.race()
     if setup.small:
         setup.skipped("compiled", "compiling takes long: only without --small")
         return
+    contest.add("trainrun, compile=step", lambda it: trainrun(it, setup, job, "step"))  # forgets older graphs
     contest.add("bare loop, compiled", lambda it: loops.compiled(contest.loop(), it.feed))
-    contest.add("trainrun, compile=step", lambda it: trainrun(it, setup, job, "step"))
-    contest.race(BARE, "trainrun", "trainrun, compile=step")
+    contest.race()
 
 
 class Contest:
@@ -85,7 +85,7 @@ class Contest:
         except RuntimeError as error:
             self.setup.must(name, "failed", "runs", False, f"\n{error.__cause__!r}")
 
-    def race(self, *told: str) -> None:
+    def race(self) -> None:
         """Let all of them take turns; rows of those that have none yet, and ratios to the bare loop."""
         steps, turns = (3, 3) if self.setup.small else TURNS[self.setup.part]
         new = [name for name in self.contestants if name not in self.times]

@@ -29,7 +29,7 @@ _LAUNCHES = (
 
 def waits(setup: Setup) -> None:
     """Plain steps may wait once, for the gradient's norm; of others it is a figure."""
-    resnet9, gpt = pictures(setup.small), texts(setup.small)
+    resnet9, gpt = pictures(setup.small, 10_000), texts(setup.small)  # no epoch ends on the way
     plain = {
         "resnet9": resnet9,
         "resnet9, bf16, EMA": [*resnet9, "precision=bf16", "regularization=[ema]"],
