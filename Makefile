@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --dist worksteal
 CONSTRAINTS ?= tests/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train test torture bench check fix clean
+.PHONY: help train test torture bench gpu check fix clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,6 +25,9 @@ torture: .venv/installed  ## Kill hundreds of runs and flip hundreds of bits, in
 
 bench: .venv-bench/installed  ## Time trainrun beside guides, loops and frameworks, ten minutes; ONLY=mlp for a part
 	@.venv-bench/bin/python tests/benchmarks/speed.py $(ONLY)
+
+gpu: .venv/installed  ## Check a GPU in 8 minutes: exactness, memory, speed beside bare loops, ranks; ONLY=gpt for a part
+	@$(BIN)/python tests/gpu/check.py $(ONLY)
 
 check: .venv/installed  ## What CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .
