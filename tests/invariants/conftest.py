@@ -45,6 +45,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             counted.update(dict(report.user_properties))
         lines = [
             f"killed {counted['kills']} times; all {counted['identical']} runs ended identical",
+            f"killed one rank or all {counted['rank kills']} times; {counted['identical after them']} runs "
+            f"ended identical, {counted['close']} on other numbers of ranks equal to 1e-5",
             f"flipped {counted['flips']} bits of checkpoints; all were noticed",
         ]
         if failed := len(terminalreporter.getreports("failed")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ from ranked import Ranks, serving
 from torture.settings import RANK_KILLS, SEED
 from toy import same_bits
 
-STEPS, SIZE = 48, 2
-# 90 training samples are windows of 8 and one of 2, of which the second of two ranks gets none.
+from trainrun.checkpoint.reader import load_parts
+from trainrun.checkpoint.shards import whole
+
+SIZE = 2
+# 90 training samples are windows of 16 and one of 10: micro-batches of 4, 4 and 2, and none for the last.
 DATA = ["data=synthetic", "data.num_samples=100", "data.val_fraction=0.1", "data.test_fraction=0"]
-TRAINS = ["budget=4ep", "checkpoint.every=2step", "loop.log_every=4step", "regularization=[dropout,ema]"]
-RUN = [*DATA, *TRAINS, "batch_size=4", "logger=none", "model=mlp", "model.width=16", "run_dir=run"]
-ENGINES = {"ddp": ["parallel.bucket_mb=0.001"]}
-CUTS = {1: "loop.accumulate=2", 2: "loop.accumulate=1"}  # by the number of ranks: the same windows
+TRAINS = ["budget=8ep", "checkpoint.every=2step", "loop.log_every=4step", "regularization=[dropout,ema]"]
+MODEL = ["model=mlp", "model.width=16", "model.depth=3", "batch_size=4"]
+RUN = [*DATA, *TRAINS, *MODEL, "logger=none", "run_dir=run"]
+ENGINES = {"ddp": ["parallel.bucket_mb=0.001"], "fsdp": ["parallel.blocks=auto"]}
+CUTS = {1: "loop.accumulate=4", 2: "loop.accumulate=2", 4: "loop.accumulate=1"}  # by ranks: the same windows
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +35,10 @@ def in_ranks() -> Iterator[Ranks]:
 
 
 def state(folder: Path) -> dict[str, Any]:
-    newest = max((folder / "run" / "checkpoints").glob("step-*"))
-    stored: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True)
-    return stored["model"] | stored["averager"]["model"]
+    """The newest weights, raw and averaged, whole."""
+    stored = load_parts(max((folder / "run" / "checkpoints").glob("step-*")))
+    named = stored["model"] | {f"average.{name}": t for name, t in stored["averager"]["model"].items()}
+    return {name: whole(tensor) for name, tensor in named.items()}
 
 
 def metrics(folder: Path) -> bytes:
@@ -48,37 +53,43 @@ def assert_close(folder: Path, other: Path) -> None:
         assert ours == near
 
 
-def line(folder: Path, words: list[str], size: int) -> list[str]:
-    """The command that starts a run, or goes on with it, on so many ranks."""
+def line(folder: Path, engine: str, size: int) -> list[str]:
+    """The command that starts a run, or goes on with it, on so many ranks; one alone divides nothing."""
     is_run = (folder / "run" / "config.yaml").exists()
-    return [*(["resume", "run"] if is_run else words), CUTS[size]]
+    engine = engine if size > 1 else "ddp"
+    return [*(["resume", "run"] if is_run else RUN), f"parallel={engine}", *ENGINES[engine], CUTS[size]]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_killed_at_random(engine: str, in_ranks: Ranks, tmp_path: Path) -> None:
-    words = [*RUN, f"parallel={engine}", *ENGINES[engine]]
+def test_killed_at_random(
+    engine: str, in_ranks: Ranks, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     unbroken = tmp_path / "unbroken"
     unbroken.mkdir()
-    whole = in_ranks.values(SIZE, ranked.timed_command, unbroken, *words)
-    assert [said.code for said, _ in whole] == [0] * SIZE, whole
-    lasts_s, rng, left, number = whole[0][1], random.Random(SEED), RANK_KILLS, 0
+    ended = in_ranks.values(SIZE, ranked.timed_command, unbroken, *line(unbroken, engine, SIZE))
+    assert [said.code for said, _ in ended] == [0] * SIZE, ended
+    lasts_s, rng, left, number, close = ended[0][1], random.Random(SEED), RANK_KILLS, 0, 0
     while left > 0:
         number += 1
         folder, is_cut_anew = tmp_path / str(number), False
         folder.mkdir()
         while left > 0:
             moments = {rank: rng.uniform(0, lasts_s) for rank in rng.choice([[0], [1], [0, 1]])}
-            size = SIZE if rng.random() < 0.8 else 1
-            ended = in_ranks(size, ranked.killed_command, moments, folder, *line(folder, words, size))
+            size = SIZE if rng.random() < 0.8 else rng.choice([1, 4])
+            ended = in_ranks(size, ranked.killed_command, moments, folder, *line(folder, engine, size))
             is_cut_anew |= size != SIZE and (folder / "run" / "checkpoints").is_dir()
             left -= 1
             if all(end.error == "" and end.value.code == 0 for end in ended):
                 break
             assert any(end.error == "died" for end in ended), ended
-        last = in_ranks(SIZE, ranked.command, folder, *line(folder, words, SIZE))
+        last = in_ranks(SIZE, ranked.command, folder, *line(folder, engine, SIZE))
         assert [end.value and end.value.code for end in last] == [0] * SIZE, last
         if is_cut_anew:
             assert_close(folder, unbroken)
+            close += 1
         else:
             assert metrics(folder) == metrics(unbroken)
             assert same_bits(state(folder), state(unbroken))
+    record_property("rank kills", RANK_KILLS)
+    record_property("identical after them", number - close)
+    record_property("close", close)

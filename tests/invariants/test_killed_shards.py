@@ -15,7 +15,6 @@ from toy import same_bits
 from trainrun.checkpoint.reader import path_of, problem_of, steps_in
 
 STEPS, SIZE = 12, 3
-KILLS = RANK_KILLS if RANK_KILLS > 4 else 2
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -29,7 +28,7 @@ def in_ranks() -> Iterator[Ranks]:
 def test_killed_at_random(in_ranks: Ranks, tmp_path: Path) -> None:
     (tmp_path / "unbroken").mkdir()
     expected, lasts_s = in_ranks.values(SIZE, ranked.go_on, tmp_path / "unbroken", STEPS, {})[0]
-    rng, left, number = random.Random(SEED), KILLS, 0
+    rng, left, number = random.Random(SEED), RANK_KILLS, 0
     while left > 0:
         number += 1
         folder = tmp_path / str(number)

@@ -7,5 +7,5 @@ import os
 LONG = "TORTURE_KILLS" in os.environ  # nothing is left to a sample
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
 KILLS = int(os.environ.get("TORTURE_KILLS", "22"))
-RANK_KILLS = int(os.environ.get("TORTURE_RANK_KILLS", "4"))
+RANK_KILLS = int(os.environ.get("TORTURE_RANK_KILLS", "2"))
 FLIPS = int(os.environ.get("TORTURE_FLIPS", "60"))
