@@ -740,7 +740,7 @@ def sent_before_the_end() -> list[str]:
     with engine.micro_batch(model, list(names.values()), is_last=True):
         model(inputs).sum().backward()
         buckets = engine._buckets._buckets
-        sent = [name for b in buckets if b.is_sent for name, p in names.items() if p is b.parameters[0]]
+        sent = [name for b in buckets if b.wait for name, p in names.items() if p is b.parameters[0]]
     engine.sum_gradients(list(names.values()), [torch.ones(())])
     return sent
 

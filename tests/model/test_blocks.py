@@ -9,12 +9,11 @@ from trainrun.model.blocks import blocks_of
 from trainrun.model.gpt import GPT
 from trainrun.model.mlp import MLP
 from trainrun.model.resnet import ResNet
+from trainrun.vocabulary.errors import ConfigError
 
 
 def names(model: nn.Module, pattern: str = "auto") -> list[str]:
-    blocks = blocks_of(model, pattern)
-    assert all(model.get_submodule(name) is module for name, module in blocks)
-    return [name for name, _ in blocks]
+    return blocks_of(model, pattern, "parallel.blocks")
 
 
 def gpt(depth: int) -> GPT:
@@ -56,12 +55,14 @@ def test_a_pattern_names_the_outermost_modules_that_can_be_called() -> None:
 
 
 def test_where_nothing_is_found_the_message_has_names_that_exist() -> None:
-    with pytest.raises(ValueError, match=r"matches no module, got blocks\.\*; modules are .*body\.0"):
-        blocks_of(gpt(2), "blocks.*")
-    with pytest.raises(ValueError, match="finds no repeated blocks, got auto"):
-        blocks_of(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), "auto")
-    with pytest.raises(ValueError, match="modules are none"):
-        blocks_of(nn.Linear(2, 2), "auto")
+    with pytest.raises(
+        ConfigError, match=r"parallel.blocks: matches no module, got blocks\.\*; modules are .*body\.0"
+    ):
+        names(gpt(2), "blocks.*")
+    with pytest.raises(ConfigError, match="finds no repeated blocks, got auto"):
+        names(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), "auto")
+    with pytest.raises(ConfigError, match="modules are none"):
+        names(nn.Linear(2, 2), "auto")
 
 
 def test_a_shared_block_is_listed_once() -> None:

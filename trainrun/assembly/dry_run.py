@@ -214,6 +214,11 @@ def _misfit(parts: Parts, batch: Batch) -> tuple[str, Exception] | None:
             task(state.model, batch)
         return None
     except Exception as error:
+        if parts.parallel.shards and "torch.Tensor and DTensor" in str(error):
+            text = "has a part that the task calls by itself: fsdp gathers weights in its forward alone"
+            raise ConfigError.of(
+                "model", f"{text}; call the model, or use parallel=ddp", "parallel=ddp"
+            ) from error
         if isinstance(error, TrainrunError) or is_out_of_memory(error):
             raise
         plain = isinstance(error, (RuntimeError, IndexError, ValueError, TypeError, AssertionError))

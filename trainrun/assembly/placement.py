@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
@@ -32,7 +33,10 @@ def place(
     if runtime.activation_checkpointing is not None:  # below what `parallel` puts around blocks
         checkpoint_activations(model, runtime.activation_checkpointing)
     ranks.broadcast([*model.parameters(), *model.buffers()])
-    blocks = _blocks(model, parallel.blocks) if parallel.shards else []
+    blocks: list[str] = []
+    if parallel.shards:
+        with suppress(ConfigError) if parallel.blocks == "auto" else nullcontext():  # then only the whole
+            blocks = blocks_of(model, parallel.blocks, "parallel.blocks")
     return parallel.place(model, runtime.device, precision.dtype, blocks)
 
 
@@ -47,16 +51,6 @@ def refuse_undividable(optimizer: Any) -> None:
             if isinstance(part, kind):
                 text = f"{kind.__name__} needs {reason}, which parallel=fsdp divides among the ranks"
                 raise ConfigError.of("optimizer", f"{text}; use adamw, or parallel=ddp", "optimizer=adamw")
-
-
-def _blocks(model: nn.Module, pattern: str) -> list[str]:
-    """The names of the modules that are divided one by one; by `auto` none where there are no equal ones."""
-    try:
-        return [name for name, _ in blocks_of(model, pattern)]
-    except ValueError as error:
-        if pattern == "auto":
-            return []
-        raise ConfigError.of("parallel.blocks", str(error), "parallel.blocks=auto") from None
 
 
 def _refuse(make: Factory) -> None:

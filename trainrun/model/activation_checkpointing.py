@@ -9,10 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree
 
 from trainrun.model.blocks import blocks_of
-from trainrun.vocabulary.errors import ConfigError
 
 Forward = Callable[..., Any]
 
@@ -24,13 +22,11 @@ def checkpoint_activations(model: nn.Module, pattern: str) -> None:
     checkpoint. Names stay, as a block's `forward` alone is replaced, so that hooks of the block, such
     as those of `fully_shard`, run once. Without gradients nothing changes. Raises ConfigError.
     """
-    try:
-        blocks = blocks_of(model, pattern)
-    except ValueError as error:
-        raise ConfigError.of("runtime.activation_checkpointing", str(error)) from None
+    blocks = blocks_of(model, pattern, "runtime.activation_checkpointing")
     import torch._dynamo  # noqa: F401  the first checkpoint would, 2 s that count as the first step's
 
-    for _, block in blocks:
+    for name in blocks:
+        block = model.get_submodule(name)
         block.forward = partial(_call, block, block.forward)
 
 
@@ -45,18 +41,12 @@ def _call(block: nn.Module, forward: Forward, /, *args: Any, **kwargs: Any) -> A
         return forward(*args, **kwargs)
     from torch.utils.checkpoint import checkpoint
 
-    # One by one, as torch looks there for the devices whose random states it stores.
-    leaves, form = _pytree.tree_flatten((args, kwargs))
-
-    def run(*leaves: Any) -> Any:
-        args, kwargs = _pytree.tree_unflatten(leaves, form)
-        return forward(*args, **kwargs)
-
     # The whole block again, as hooks in it that come in pairs rely on.
     how: dict[str, Any] = {"use_reentrant": False, "early_stop": False}
     if not torch.compiler.is_compiling():  # the compiler sees by itself what changes buffers
         how["context_fn"] = partial(_contexts, block)
-    return checkpoint(run, *leaves, **how)
+    # Both as one argument each: torch looks in them for the devices whose random states it stores.
+    return checkpoint(lambda args, kwargs: forward(*args, **kwargs), args, kwargs, **how)
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

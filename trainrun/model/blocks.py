@@ -8,28 +8,30 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from trainrun.vocabulary.errors import ConfigError
 
-def blocks_of(model: nn.Module, pattern: str) -> list[tuple[str, nn.Module]]:
-    """(name, module) of a model's blocks in their order, none inside another.
+
+def blocks_of(model: nn.Module, pattern: str, key: str) -> list[str]:
+    """The names of a model's blocks in their order, none inside another.
 
     `pattern` is shell-style and matches whole names, as those of parameters.rules; of what it matches
     the outermost modules count. `auto`: the longest nn.ModuleList or nn.Sequential of equal blocks, and
-    equal ones in other such containers. Raises ValueError where there is none.
+    equal ones in other such containers. Raises ConfigError of the setting `key` where there is none.
     """
-    modules = [(name, module) for name, module in model.named_modules() if name and not _is_list(module)]
+    modules = {name: module for name, module in model.named_modules() if name and not _is_list(module)}
     repeated = _repeated(model) if pattern == "auto" else []
-    blocks: list[tuple[str, nn.Module]] = []
-    for name, module in modules:
-        is_inside = bool(blocks) and name.startswith(f"{blocks[-1][0]}.")
+    blocks: list[str] = []
+    for name, module in modules.items():
+        is_inside = bool(blocks) and name.startswith(f"{blocks[-1]}.")
         if not is_inside and (fnmatchcase(name, pattern) or module in repeated):
-            blocks.append((name, module))
+            blocks.append(name)
     if blocks:
         return blocks
     problem = "finds no repeated blocks" if pattern == "auto" else "matches no module"
-    names = [name for name, _ in modules if name.count(".") < 2]
+    names = [name for name in modules if name.count(".") < 2]
     nearest = difflib.get_close_matches(pattern.strip("*.?"), names, 5, 0.0)
     shown = ", ".join(name for name in names if name in nearest)
-    raise ValueError(f"{problem}, got {pattern}; modules are {shown or 'none'}")
+    raise ConfigError.of(key, f"{problem}, got {pattern}; modules are {shown or 'none'}")
 
 
 def _repeated(model: nn.Module) -> list[nn.Module]:
@@ -37,11 +39,9 @@ def _repeated(model: nn.Module) -> list[nn.Module]:
     members: dict[object, list[nn.Module]] = defaultdict(list)
     most, largest = 1, None  # a single one is not repeated
     for container in model.modules():
-        if not isinstance(container, (nn.ModuleList, nn.Sequential)):
-            continue
         kinds: dict[object, list[nn.Module]] = defaultdict(list)
-        for module in container.children():
-            if any(True for _ in module.children()) and any(True for _ in module.parameters()):
+        for module in container.children() if isinstance(container, (nn.ModuleList, nn.Sequential)) else ():
+            if any(module.children()) and any(True for _ in module.parameters()):
                 kinds[_kind(module)].append(module)
         for kind, blocks in kinds.items():
             members[kind] += blocks

@@ -87,26 +87,21 @@ class _Bucket:
         self.dtype = dtype  # to send in; None: their own
         self.waits_for = 0  # gradients that are not there yet
         self._flat = torch.empty(0)  # what is being summed
-        self._wait: Callable[[], None] | None = None
+        self.wait: Callable[[], None] | None = None  # for the sum, once it is sent
 
-    @property
-    def is_sent(self) -> bool:
-        return self._wait is not None
-
-    def send(self, tail: Sequence[Tensor] = ()) -> None:
+    def send(self, *tail: Tensor) -> None:
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), *tail])
         self._flat = flat if self.dtype is None else flat.to(self.dtype)
-        self._wait = ranks.start_sum([self._flat])
+        self.wait = ranks.start_sum([self._flat])
 
     def receive(self) -> list[Tensor]:
         """The flat sum of each parameter's gradient, and the tail, once all have come."""
-        assert self._wait is not None
-        self._wait()
-        self._wait = None
+        assert self.wait is not None
+        self.wait()
         sizes = [p.numel() for p in self.parameters]
         pieces = self._flat.split([*sizes, self._flat.numel() - sum(sizes)])
-        self._flat = torch.empty(0)
+        self._flat, self.wait = torch.empty(0), None
         return list(pieces)
 
 
@@ -149,7 +144,7 @@ class _Buckets:
         if not self._is_sending:
             return
         bucket = self._bucket_of[parameter]
-        if bucket.is_sent:  # its sum would lack what came just now
+        if bucket.wait is not None:  # its sum would lack what came just now
             text = "a gradient came twice in one backward pass, as under a reentrant checkpoint"
             fix = "parallel.bucket_mb=1000000"
             raise ConfigError.of("parallel.bucket_mb", f"{text}; send all of them after it", fix)
@@ -161,42 +156,42 @@ class _Buckets:
 
     def finish(self, numbers: Sequence[Tensor]) -> list[Tensor]:
         """Send the rest, put the sums into the gradients; returns those of `numbers`."""
-        tail = [torch.stack([number.detach().float().reshape(()) for number in numbers]), self._used()]
-        last = self._buckets[-1]
+        used, last = [p.grad is not None for p in self.parameters], self._buckets[-1]
+        flat = packed(numbers, used)
+        goes_along = _kind(flat) == _kind(last.parameters[0]) and last.dtype is None
         for bucket in self._buckets[self._next : -1]:
             bucket.send()
-        self._next = 0
-        flat, is_whole = torch.cat(tail), _kind(tail[0]) == _kind(last.parameters[0]) and last.dtype is None
-        last.send([flat] if is_whole else [])
-        wait = None if is_whole else ranks.start_sum([flat])
-        sums = [bucket.receive() for bucket in self._buckets]
-        if wait is not None:
-            wait()
-        summed = sums[-1][-1] if is_whole else flat
-        self._place(sums, summed[len(numbers) :])
-        return list(summed[: len(numbers)].unbind())
-
-    def _used(self) -> Tensor:
-        """(parameters,): 1 where this rank has a gradient."""
-        used = [float(p.grad is not None) for p in self.parameters]
-        device = self.parameters[0].device
-        if all(used):
-            return torch.ones(len(used), device=device)  # nothing that the device would wait for
-        return torch.tensor(used, device=device)
-
-    def _place(self, sums: list[list[Tensor]], used: Tensor) -> None:
-        """Make the sums the gradients, but of parameters that no rank used, as with one rank."""
-        unused = set[nn.Parameter]()
-        if any(p.grad is None for p in self.parameters):  # else nothing need be read from the device
-            unused = {p for p, count in zip(self.parameters, used.tolist(), strict=True) if not count}
+        last.send(*([flat] if goes_along else []))
+        wait = ranks.start_sum([] if goes_along else [flat])
+        self._next, sums = 0, [bucket.receive() for bucket in self._buckets]
+        wait()
+        flat = sums[-1][-1] if goes_along else flat
+        unused = set(unused_by_all(self.parameters, used, flat))
         for bucket, pieces in zip(self._buckets, sums, strict=True):
             for parameter, piece in zip(bucket.parameters, pieces, strict=False):
                 if parameter in unused:
-                    continue
+                    continue  # as with one rank
                 if parameter.is_contiguous() and piece.dtype == parameter.dtype:
                     parameter.grad = piece.view(parameter.shape)
                 else:  # laid out as the weight lies, which fused kernels rely on
                     parameter.grad = torch.empty_like(parameter).copy_(piece.view(parameter.shape))
+        return list(flat[: len(numbers)].unbind())
+
+
+def packed(numbers: Sequence[Tensor], used: Sequence[bool]) -> Tensor:
+    """One tensor of the numbers, in float32, and 1 of each parameter that this rank used."""
+    flat = torch.stack([number.detach().float().reshape(()) for number in numbers])
+    ones = flat.new_ones(len(used))  # nothing that the device would wait for
+    return torch.cat([flat, ones if all(used) else flat.new_tensor(used, dtype=flat.dtype)])
+
+
+def unused_by_all(
+    parameters: Sequence[nn.Parameter], used: Sequence[bool], summed: Tensor
+) -> Iterator[nn.Parameter]:
+    """The parameters that no rank used, by the sum of what was `packed`."""
+    if not all(used):  # else nothing need be read from the device
+        counts = summed[-len(used) :].tolist()
+        yield from (p for p, count in zip(parameters, counts, strict=True) if not count)
 
 
 def _kind(tensor: Tensor) -> tuple[torch.dtype, torch.device]:

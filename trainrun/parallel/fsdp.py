@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainrun import ranks
+from trainrun.parallel.ddp import packed, unused_by_all
 from trainrun.runtime import divided
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count
@@ -68,18 +70,17 @@ class FSDP:
         # Running statistics stay float32, which batch norm can only take with weights of that type.
         is_mixed = dtype == torch.bfloat16 and not any(isinstance(m, _BatchNorm) for m in model.modules())
         reduce_dtype = self.reduce_dtype or (torch.float32 if is_mixed else None)
-        policy: dict[str, Any] = {"mesh": self._mesh(device.type)}
-        policy["mp_policy"] = MixedPrecisionPolicy(dtype if is_mixed else None, reduce_dtype)
-        policy["offload_policy"] = CPUOffloadPolicy() if self.offload else OffloadPolicy()
-        self._group = policy["mesh"].get_group(policy["mesh"].ndim - 1)
-        self._divide = lambda whole: _divided(whole, blocks, policy)
+        mesh, offloads = self._mesh(device.type), CPUOffloadPolicy() if self.offload else OffloadPolicy()
+        precision = MixedPrecisionPolicy(dtype if is_mixed else None, reduce_dtype)
+        policy = {"mesh": mesh, "mp_policy": precision, "offload_policy": offloads}
+        self._group = mesh.get_group(mesh.ndim - 1)
+        self._divide = partial(_divided, blocks=blocks, policy=policy)
         self._template = _without_values(model)
         try:
             model = self._divide(model)
         except (ValueError, NotImplementedError) as error:
-            raise ConfigError.of(
-                "parallel", f"fsdp cannot divide this model: {error}", "parallel=ddp"
-            ) from error
+            text = f"fsdp cannot divide this model: {error}"
+            raise ConfigError.of("parallel", text, "parallel=ddp") from error
         self._used = _Used(model)
         return model
 
@@ -119,13 +120,10 @@ class FSDP:
         """
         assert self._used is not None
         used = self._used.take(parameters)
-        flat = torch.stack([number.detach().float().reshape(()) for number in numbers])
-        mine = flat.new_ones(len(used)) if all(used) else flat.new_tensor(used)
-        flat = torch.cat([flat, mine])
+        flat = packed(numbers, used)
         ranks.start_sum([flat])()
-        if not all(used):  # else nothing need be read from the device
-            for parameter, count in zip(parameters, flat[len(numbers) :].tolist(), strict=True):
-                parameter.grad = parameter.grad if count else None
+        for parameter in unused_by_all(parameters, used, flat):
+            parameter.grad = None
         return list(flat[: len(numbers)].unbind())
 
     def norm(self, gradients: list[Tensor]) -> Tensor:
@@ -143,10 +141,9 @@ class FSDP:
         if size % shard:
             text = f"must divide the number of ranks, got {shard} for {size} ranks"
             raise ConfigError.of("parallel.shard", text, "parallel.shard=null")
-        if size == shard:
-            return init_device_mesh(kind, (size,), mesh_dim_names=("shard",))
-        mesh = init_device_mesh(kind, (size // shard, shard), mesh_dim_names=("replica", "shard"))
-        ranks.set_timeout()
+        shape = (size,) if size == shard else (size // shard, shard)
+        mesh = init_device_mesh(kind, shape, mesh_dim_names=("replica", "shard")[-len(shape) :])
+        ranks.set_timeout()  # of its groups
         return mesh
 
 
@@ -169,18 +166,21 @@ class _Used:
     def _note(self, parameter: Tensor) -> Callable[[Tensor], None]:
         return lambda _: self._got.add(parameter) if self.is_counting else None
 
-    def take(self, parameters: Sequence[nn.Parameter]) -> list[float]:
-        """(parameters,): 1 of those that got one since the last call."""
-        used = [float(parameter in self._got) for parameter in parameters]
+    def take(self, parameters: Sequence[nn.Parameter]) -> list[bool]:
+        """Of each whether it got one since the last call."""
+        used = [parameter in self._got for parameter in parameters]
         self._got.clear()
         return used
 
 
 def _divided(model: nn.Module, blocks: Sequence[str], policy: dict[str, Any]) -> nn.Module:
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     for module in (*map(model.get_submodule, blocks), model):
         fully_shard(module, **policy)
+    for name in ("training_step", "validation_step", "test_step"):  # of Lightning, which may call its parts
+        if hasattr(model, name):
+            register_fsdp_forward_method(model, name)
     for module in _divided_modules(model):
         module.set_gradient_divide_factor(1.0)  # a sum; the next line says it in a way that gloo knows, too
         module.set_force_sum_reduction_for_comms(True)
@@ -211,7 +211,5 @@ def _refuse_shared(model: nn.Module, blocks: Sequence[str]) -> None:
         block = next((block for block in blocks if name.startswith(f"{block}.")), "")
         first, other = owner.setdefault(parameter, (block, name))
         if first != block:
-            text = (
-                f"{other} and {name} are one weight, which blocks cannot divide apart; name a module of both"
-            )
-            raise ConfigError.of("parallel.blocks", text)
+            text = f"{other} and {name} are one weight, which blocks cannot divide apart"
+            raise ConfigError.of("parallel.blocks", f"{text}; name a module of both")

@@ -22,6 +22,7 @@ from trainrun.runtime.allocations import recorded_allocations, write_allocations
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.session.sinks import Sink
 from trainrun.vocabulary.errors import (
+    ConfigError,
     EvaluationOutOfMemoryError,
     OutOfMemoryError,
     RankFailedError,
@@ -132,10 +133,12 @@ def _with_less_memory(parts: Parts) -> list[tuple[str, list[str]]]:
     has_norm = any(isinstance(module, norms) for module in parts.state.model.modules())
     caution = ", except for batch norm, which sees each piece alone" if has_norm else ""
     answers = [(f"the same in smaller pieces{caution}", _smaller_batches(parts))]
-    with contextlib.suppress(ValueError):
-        if parts.runtime.activation_checkpointing is None and blocks_of(parts.state.model, "auto"):
+    if parts.runtime.activation_checkpointing is None:
+        key = "runtime.activation_checkpointing"
+        with contextlib.suppress(ConfigError):
+            blocks_of(parts.state.model, "auto", key)
             text = "with activations computed again in the backward pass, some third slower"
-            answers.append((text, ["runtime.activation_checkpointing=auto"]))
+            answers.append((text, [f"{key}=auto"]))
     return answers
 
 

@@ -129,7 +129,8 @@ def _call(model: nn.Module, name: str, batch: Any, index: int) -> Any:
     methods = (name, "validation_step", "training_step")
     own = next(method for method in methods if _is_own(type(model), method))
     step: Callable[..., Any] = getattr(model, own)
-    return step(batch, index) if len(inspect.signature(step).parameters) > 1 else step(batch)
+    takes_index = len(inspect.signature(getattr(type(model), own)).parameters) > 2  # FSDP wraps the method
+    return step(batch, index) if takes_index else step(batch)
 
 
 def plain_name(name: str) -> str:
