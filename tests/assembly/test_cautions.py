@@ -133,3 +133,22 @@ def test_the_lines_for_full_batches_reach_what_least_squares_reach(command: str,
     x, y = load_diabetes(return_X_y=True)
     best = LinearRegression().fit(x, y).score(x, y)
     assert 0.42 <= statistics.mean(reached) <= best
+
+
+# ---- ranks
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["parallel=ddp", "parallel.bucket_mb=25.0"], []),
+        (["parallel.bucket_mb=1"], ["parallel.bucket_mb has no effect in one process"]),
+        (
+            ["parallel.bucket_mb=1", "parallel.reduce_dtype=bf16"],
+            ["parallel.bucket_mb and parallel.reduce_dtype have no effect in one process"],
+        ),
+        (["parallel=fsdp"], ["parallel has no effect in one process"]),
+    ],
+)
+def test_how_ranks_share_work_is_nothing_to_one_process(words: list[str], text: list[str]) -> None:
+    assert [line for line in lines("caution", "budget=1ep", *words) if "one process" in line] == text

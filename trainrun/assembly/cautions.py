@@ -12,6 +12,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from trainrun.assembly.costs import listed
 from trainrun.assembly.factory import Settings, option_of
+from trainrun.config.paths import CONF
+from trainrun.config.plain import read_option
 from trainrun.model.attention import Attention
 from trainrun.model.layers import DropPath
 from trainrun.scheduler import Plateau
@@ -32,6 +34,7 @@ _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 def cautions(parts: Parts) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     checks = [_decayed_twice, _tiny_batches, _no_warm_up, _noisy_curvature, _mirrored_digits, _frozen_noise]
+    checks += [_idle_parallel]
     if not parse(parts.settings["budget"]).is_clock:
         checks += [_long_warm_up, _late_drops, _ends_high]
     return tuple(("caution", text) for check in checks for text in check(parts))
@@ -44,6 +47,15 @@ def _decayed_twice(parts: Parts) -> Iterator[str]:
     if names and decay:
         text = f"decays weights that optimizer.weight_decay={decay:g} decays already: choose one of the two"
         yield f"{' and '.join(names)} {text}"
+
+
+def _idle_parallel(parts: Parts) -> Iterator[str]:
+    """Settings of how ranks share their work, where there is one."""
+    chosen, default = parts.settings["parallel"], read_option(CONF / "parallel" / "ddp.yaml", "parallel")
+    changed = [name for name, value in chosen.items() if default.get(name, value) != value]
+    if parts.batch_spec.num_ranks == 1 and changed:
+        names = listed(["parallel" if name == "_target_" else f"parallel.{name}" for name in changed])
+        yield f"{names} {'have' if changed[1:] else 'has'} no effect in one process"
 
 
 def _tiny_batches(parts: Parts) -> Iterator[str]:
