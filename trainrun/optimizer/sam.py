@@ -63,7 +63,8 @@ def per_module(
             known = ", ".join(child for child, _ in model.named_children())
             raise ConfigError.of(f"optimizer.modules.{name}", f"the model has no such module; it has {known}")
         owners |= dict.fromkeys(children[name].parameters(), name)
-    if left := [n for n, p in model.named_parameters() if p.requires_grad and p not in owners]:
+    trained = {p for group in params for p in group["params"]}  # some of them only later
+    if left := [n for n, p in model.named_parameters() if p in trained and p not in owners]:
         text = f"leave {left[0]} without an optimizer; name its module, too, or freeze it"
         raise ConfigError.of("optimizer.modules", text)
     parts: dict[str, Optimizer] = {}

@@ -138,8 +138,8 @@ class FSDP:
         from torch.distributed.device_mesh import init_device_mesh
 
         size, shard = ranks.size(), self.shard or ranks.size()
-        if size % shard:
-            text = f"must divide the number of ranks, got {shard} for {size} ranks"
+        if size % shard or shard == 1:
+            text = f"must be a divisor above 1 of the number of ranks, got {shard} for {size} ranks"
             raise ConfigError.of("parallel.shard", text, "parallel.shard=null")
         shape = (size,) if size == shard else (size // shard, shard)
         mesh = init_device_mesh(kind, shape, mesh_dim_names=("replica", "shard")[-len(shape) :])
