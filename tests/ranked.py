@@ -501,6 +501,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
     "sam": {"state": {"optimizer": sam}},
     "clipping and a penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},
+    "clipping by value": {"step": {"clip": Clip(None, 0.05, None)}},
+    "adaptive clipping": {"step": {"clip": Clip(None, None, 0.1)}},
     "class weights": {"task": Weighted},
     "a mean over other numbers than the samples": {"task": Miscounted},
     "class weights and smoothed labels": {

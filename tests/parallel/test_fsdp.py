@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ranked
@@ -32,7 +33,11 @@ def together(in_ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> list[
     return in_ranks.values(2, ranked.train_sharded, tmp_path_factory.mktemp("two"), 2, None, "every", SHARDED)
 
 
-def near(value: object) -> object:
+def near(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: near(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [near(inner) for inner in value]
     return pytest.approx(value, rel=1e-4, abs=1e-5) if isinstance(value, float) else value
 
 
@@ -53,7 +58,7 @@ def compare(kind: str, ranks: list[Came], single: Came) -> None:
         lines, expected = ([json.loads(line) for line in c.metrics.splitlines()] for c in (ranks[0], single))
         assert len(lines) == len(expected) > 0
         for ours, theirs in zip(lines, expected, strict=True):
-            assert ours == {key: near(value) for key, value in theirs.items()}
+            assert ours == near(theirs)
 
 
 HARD = ("sam", "class weights", "parameters used by some", "clipping and a penalty", "adamw and an average")
@@ -117,3 +122,113 @@ def test_a_run_is_divided_by_its_blocks_or_refused(in_ranks: Ranks, tmp_path: Pa
             "scalar": "parallel: fsdp cannot divide this model: "
             "fully_shard doesn't support scalar parameters. Change s to a 1D tensor with numel equal to 1.",
         }
+
+
+# ---- Whole runs, of two ranks beside one process
+
+
+MINE = """
+import torch
+from torch.nn import functional as F
+
+
+class Layers(torch.nn.Module):
+    def __init__(self, input_shape, num_outputs):
+        super().__init__()
+        sizes = (3072, 8, 8)
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(n, 8), torch.nn.Tanh()) for n in sizes
+        )
+        self.head = torch.nn.Linear(8, num_outputs)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+class Lit(Layers):
+    def training_step(self, batch):
+        x, y = batch
+        for layer in self.layers:
+            x = layer(x)
+        return F.cross_entropy(self.head(x), y)
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        self.log("val_loss", F.cross_entropy(self(x), y) + 0 * batch_idx)
+
+
+class Loss(Layers):
+    def forward(self, batch):
+        return {"loss": F.cross_entropy(super().forward(batch[0]), batch[1])}
+
+
+def task(model, batch):
+    return F.cross_entropy(model.head(model.layers[0](batch.inputs)), batch.targets)
+
+
+def probe(model, batches, step):
+    return {}
+"""
+SMALL = ["data=synthetic", "data.num_samples=50", "data.test_fraction=0", "budget=2ep", "batch_size=4"]
+SMALL += ["logger=none", "run_dir=run", "loop.log_every=1step"]
+MLP = ["model=mlp", "model.width=8", "model.depth=3"]
+BACKBONE = "+parameters.rules.backbone.freeze=true"
+OWN, PARTS = "model._target_=mine.Layers", "optimizer.modules={body: adamw, head: sgd}"
+RUNS = {
+    "unfrozen later, checkpointed, averaged": (
+        *(*MLP, BACKBONE, "parameters.unfreeze_at=1ep", "runtime.activation_checkpointing=auto"),
+        *("regularization=[dropout,ema]", "loop.clip.agc=0.05", "parallel.reduce=last"),
+    ),
+    "a module of Lightning that calls its parts": ("model._target_=mine.Lit", "task=lightning"),
+    "an optimizer for each module": (*MLP, "optimizer=per_module", PARTS),
+    "adapters": (*MLP, "parameters.lora={rank: 2, targets: 'body.*'}"),
+    "a loss of the model's own": ("model._target_=mine.Loss", "task=model_loss"),
+    "Lightning, checkpointed, schedule-free": (
+        *("model._target_=mine.Lit", "task=lightning", "runtime.activation_checkpointing=layers.*"),
+        "optimizer=schedule_free",
+    ),
+    "two replicas of two shards": (*MLP, "parallel.shard=2", "regularization=[dropout,swa]"),
+}
+REFUSED = {
+    "loop.probes": (*MLP, "loop.probes=[mine.probe]"),
+    "model: has a part that the task calls by itself": (OWN, "task._target_=mine.task", "monitor=val/loss"),
+    "runtime.compile": (*MLP, "runtime.compile=model"),
+    "optimizer: Adafactor needs means of rows and columns": (*MLP, "optimizer=adafactor"),
+    "task: gan sums nothing over ranks": ("experiment=gan", "data=synthetic"),
+}
+SAMPLE = [*RUNS][:2], [*REFUSED][:2]
+
+
+def cases(of: dict[str, tuple[str, ...]], sample: list[str]) -> list[Any]:
+    return [pytest.param(of[name], id=name, marks=[] if name in sample else TORTURE) for name in of]
+
+
+def metrics_of(in_ranks: Ranks, folder: Path, size: int, *words: str) -> list[Any]:
+    folder.mkdir()
+    (folder / "mine.py").write_text(MINE)
+    for said in in_ranks.values(size, ranked.command, folder, *SMALL, *words):
+        assert said.code == 0, said.err
+    return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("words", cases(RUNS, SAMPLE[0]))
+def test_a_run_of_two_ranks_is_that_of_one(words: tuple[str, ...], in_ranks: Ranks, tmp_path: Path) -> None:
+    size = 4 if "parallel.shard=2" in words else 2
+    plain = [word for word in words if not word.startswith("parallel.")]
+    expected = metrics_of(in_ranks, tmp_path / "one", 1, *plain, "loop.accumulate=4")
+    cut = "parallel=fsdp", f"loop.accumulate={4 // size}"
+    assert metrics_of(in_ranks, tmp_path / "more", size, *words, *cut) == near(expected)
+
+
+@pytest.mark.parametrize("words", cases(REFUSED, SAMPLE[1]))
+def test_what_cannot_be_divided_is_refused_in_words(
+    words: tuple[str, ...], in_ranks: Ranks, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    said = in_ranks.values(2, ranked.command, tmp_path, *SMALL, *words, "parallel=fsdp")
+    text = next(text for text, case in REFUSED.items() if case == words)
+    assert [each.code for each in said] == [2, 2]
+    assert text in "".join(each.err for each in said)
+    assert not (tmp_path / "run").exists()
