@@ -379,12 +379,17 @@ def divided_as() -> dict[str, Any]:
         parts[1] = parts[1].replace("1 of", "2 of")
     if all(torch.equal(divided.whole(ours), divided.whole(theirs)) for ours, theirs in same):
         parts.append("clone equal")
+    elsewhere = engine.place(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), CPU, None, [])
+    elsewhere[1]._buffers = {name: b.to("meta") for name, b in elsewhere[1].named_buffers()}  # type: ignore[index,union-attr]
+    twin = engine.clone(elsewhere)  # weights and buffers are apart, as with offload=cpu on a GPU
+    devices = [{t.device.type for t in tensors()} for tensors in (twin.parameters, twin.buffers)]
     tied = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
     tied["b"].weight = tied["a"].weight
     scalar = nn.Module()
     scalar.s = nn.Parameter(torch.ones(()))
     return {
         "blocks": parts,
+        "devices": devices,
         "tied": refusal(fsdp(), tied, "a"),
         "shard=4": refusal(fsdp(4), mlp()),
         "offload": refusal(FSDP("auto", None, "every", None, "cpu"), mlp()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from trainrun.model.blocks import blocks_of
 from trainrun.model.gpt import GPT
@@ -24,6 +24,10 @@ class Layer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inner = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x)
+        return out
 
 
 def test_first_party_models_are_cut_into_their_layers() -> None:

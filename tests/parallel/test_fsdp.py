@@ -114,6 +114,7 @@ def test_a_run_is_divided_by_its_blocks_or_refused(in_ranks: Ranks, tmp_path: Pa
     for divided in in_ranks.values(2, ranked.divided_as):
         assert divided == {
             "blocks": ["0.weight: 4 of 8 rows", "1.weight: 2 of 3 rows", "clone equal"],
+            "devices": [{"cpu"}, {"meta"}],
             "tied": "parallel.blocks: a.weight and b.weight are one weight, "
             "which blocks cannot divide apart; name a module of both",
             "shard=4": "parallel.shard: must be a divisor above 1 of the number of ranks, got 4 for 2 ranks",

@@ -43,23 +43,23 @@ def _kept_by(parts: Parts, size: int) -> tuple[int, tuple[int, int]]:
     """(samples, bytes with and without checkpointing) of one forward pass; all is left as it was."""
     state, model = parts.state, parts.state.model
     counted = {_address(weight) for weight in model.parameters()}
-    kept, place = [0, 0], 0  # outside of blocks, by their inputs, then within each
+    inputs, kept = 0, [0]  # bytes of what goes into blocks; kept outside of them, then within each
 
-    def pack(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor, place: int) -> Tensor:
         if (address := _address(tensor)) not in counted:
             counted.add(address)
             kept[place] += tensor.untyped_storage().nbytes()
         return tensor
 
+    def counting() -> saved_tensors_hooks:
+        return saved_tensors_hooks(partial(pack, place=len(kept) - 1), lambda tensor: tensor)
+
     def call(forward: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal place
-        inputs = _pytree.tree_leaves((args, kwargs))
-        kept[1] += sum(tensor.nbytes for tensor in inputs if isinstance(tensor, Tensor))
+        nonlocal inputs
+        inputs += sum(leaf.nbytes for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
         kept.append(0)
-        place = len(kept) - 1
-        outputs = forward(*args, **kwargs)
-        place = 0
-        return outputs
+        with counting():
+            return forward(*args, **kwargs)
 
     batch = next(iter(parts.data.train_batches(Position(), BatchSpec(size, 1), parts.settings["seed"])))
     state.set_modes()
@@ -70,11 +70,11 @@ def _kept_by(parts: Parts, size: int) -> tuple[int, tuple[int, int]]:
             opened.callback(setattr, block, "forward", block.forward)
             block.forward = partial(call, forward)
         opened.enter_context(seeded(0))
-        opened.enter_context(saved_tensors_hooks(pack, lambda tensor: tensor))
+        opened.enter_context(counting())
         opened.enter_context(state.precision.autocast())
         graph = parts.task(model, batch)  # held while it counts, so that no address is used twice
         del graph
-    return len(batch), (kept[0] + kept[1] + max(kept[2:], default=0), kept[0] + sum(kept[2:]))
+    return len(batch), (kept[0] + inputs + max(kept[1:], default=0), sum(kept))
 
 
 def _address(tensor: Tensor) -> int:

@@ -248,11 +248,8 @@ def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         yield Problem("scheduler.gamma", f"has no effect in mode {scheduler['mode']}")
     if "loop.accumulate" in explicit and s["batch_size"] == "full" and s["loop"]["accumulate"] != 1:
         yield Problem("loop.accumulate", "has no effect because batch_size=full is the whole training set")
-    if (
-        s["parallel"].get("reduce") == "last"
-        and s["loop"]["accumulate"] == 1
-        and "parallel.reduce" in explicit
-    ):
+    is_last = "parallel.reduce" in explicit and s["parallel"].get("reduce") == "last"
+    if is_last and s["loop"]["accumulate"] == 1:
         yield Problem("parallel.reduce", "has no effect because loop.accumulate is 1")
     if _target(s, "augment").endswith(".none") and s["augment"].get("until"):
         text = "has no effect because augment=none changes no sample"

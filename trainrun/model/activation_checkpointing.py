@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.utils.stateless import _reparametrize_module
 
 from trainrun.model.blocks import blocks_of
 
@@ -49,21 +50,10 @@ def _call(block: nn.Module, forward: Forward, /, *args: Any, **kwargs: Any) -> A
     return checkpoint(lambda args, kwargs: forward(*args, **kwargs), args, kwargs, **how)
 
 
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Those of the first pass and the second, which works on buffers as the first one met them."""
-    modules = [module for module in block.modules() if module._buffers]
-    copies = [{name: b.clone() for name, b in m.named_buffers(recurse=False)} for m in modules]
-    return nullcontext(), _holding(list(zip(modules, copies, strict=True)))
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[Any]]:
+    """Those of the first pass and the second, which works on buffers as the first one met them.
 
-
-@contextmanager
-def _holding(buffers: list[tuple[nn.Module, dict[str, Tensor]]]) -> Iterator[None]:
-    """Within, modules have these buffers: running statistics are not updated a second time."""
-    present = [dict(module._buffers) for module, _ in buffers]
-    for module, copies in buffers:
-        module._buffers.update(copies)
-    try:
-        yield
-    finally:
-        for (module, _), before in zip(buffers, present, strict=True):
-            module._buffers.update(before)
+    So running statistics are not updated a second time.
+    """
+    copies = {name: buffer.clone() for name, buffer in block.named_buffers(remove_duplicate=False)}
+    return nullcontext(), _reparametrize_module(block, copies)

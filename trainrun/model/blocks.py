@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections import defaultdict
+from collections import Counter
 from fnmatch import fnmatchcase
+from itertools import chain
+from operator import itemgetter
 
 from torch import nn
 
 from trainrun.vocabulary.errors import ConfigError
+
+_NONE = nn.Module.forward  # of what only holds modules
 
 
 def blocks_of(model: nn.Module, pattern: str, key: str) -> list[str]:
@@ -18,7 +22,7 @@ def blocks_of(model: nn.Module, pattern: str, key: str) -> list[str]:
     the outermost modules count. `auto`: the longest nn.ModuleList or nn.Sequential of equal blocks, and
     equal ones in other such containers. Raises ConfigError of the setting `key` where there is none.
     """
-    modules = {name: module for name, module in model.named_modules() if name and not _is_list(module)}
+    modules = {name: m for name, m in model.named_modules() if name and type(m).forward is not _NONE}
     repeated = _repeated(model) if pattern == "auto" else []
     blocks: list[str] = []
     for name, module in modules.items():
@@ -36,18 +40,14 @@ def blocks_of(model: nn.Module, pattern: str, key: str) -> list[str]:
 
 def _repeated(model: nn.Module) -> list[nn.Module]:
     """The members, in any container, that are equal to those of which one container holds most."""
-    members: dict[object, list[nn.Module]] = defaultdict(list)
-    most, largest = 1, None  # a single one is not repeated
-    for container in model.modules():
-        kinds: dict[object, list[nn.Module]] = defaultdict(list)
-        for module in container.children() if isinstance(container, (nn.ModuleList, nn.Sequential)) else ():
-            if any(module.children()) and any(True for _ in module.parameters()):
-                kinds[_kind(module)].append(module)
-        for kind, blocks in kinds.items():
-            members[kind] += blocks
-            if len(blocks) > most:  # of as many the outer ones, which come first
-                most, largest = len(blocks), kind
-    return members[largest]
+    lists = [
+        [m for m in container.children() if [*m.children()] and any(True for _ in m.parameters())]
+        for container in model.modules()
+        if isinstance(container, (nn.ModuleList, nn.Sequential))
+    ]
+    counts = [item for members in lists for item in Counter(map(_kind, members)).items()]
+    kind, most = max(counts, key=itemgetter(1), default=(None, 0))  # of as many the outer, which come first
+    return [member for member in chain(*lists) if most > 1 and _kind(member) == kind]
 
 
 def _kind(module: nn.Module) -> object:
@@ -55,8 +55,3 @@ def _kind(module: nn.Module) -> object:
     if type(module) is nn.Sequential:
         return nn.Sequential, *(type(child) for child in module)
     return type(module)
-
-
-def _is_list(module: nn.Module) -> bool:
-    """Whether it only holds modules, and has no forward of its own."""
-    return isinstance(module, (nn.ModuleList, nn.ModuleDict)) and type(module).forward is nn.Module.forward

@@ -74,7 +74,8 @@ class DDP:
         """The buckets of what is trained now: with freezing it changes on the way."""
         trained = [p for p in parameters if p.requires_grad]
         if [*map(id, trained)] != [*map(id, self._buckets.parameters)]:
-            self._buckets.close()
+            for hook in self._buckets.hooks:
+                hook.remove()
             self._buckets = _Buckets(trained, self.bucket_bytes, self.dtype)
         return self._buckets
 
@@ -123,11 +124,7 @@ class _Buckets:
             room -= parameter.nbytes
         self._next = 0  # bucket to be sent
         self._is_sending = False
-        self._hooks = [p.register_post_accumulate_grad_hook(self._take) for p in parameters]
-
-    def close(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        self.hooks = [p.register_post_accumulate_grad_hook(self._take) for p in parameters]
 
     @contextmanager
     def sending(self) -> Iterator[None]:

@@ -89,11 +89,11 @@ class FSDP:
         if self._template is None:
             return copy.deepcopy(model)
         twin = self._divide(copy.deepcopy(self._template))
-        twin.to_empty(device=next(model.parameters()).device)
+        weights, others = next(model.parameters()).device, next(_tensors(model)).device  # differ by `offload`
+        twin._apply(lambda t: torch.empty_like(t, device=weights if isinstance(t, nn.Parameter) else others))
         with torch.no_grad():
-            for name, value in chain(model.named_parameters(), model.named_buffers()):
-                ours = twin.get_parameter(name) if isinstance(value, nn.Parameter) else twin.get_buffer(name)
-                divided.local(ours).copy_(divided.local(value))
+            for ours, theirs in zip(_tensors(twin), _tensors(model), strict=True):
+                divided.local(ours).copy_(divided.local(theirs))
         return twin.train(model.training)
 
     @contextmanager
@@ -194,10 +194,14 @@ def _divided_modules(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    return chain(model.buffers(), model.parameters())
+
+
 def _without_values(model: nn.Module) -> nn.Module:
     """A copy whose tensors have shapes alone."""
     memo: dict[int, Any] = {}
-    for tensor in chain(model.parameters(), model.buffers()):
+    for tensor in _tensors(model):
         shape = torch.empty_like(tensor, device="meta")
         is_weight = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(shape, tensor.requires_grad) if is_weight else shape
