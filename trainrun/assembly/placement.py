@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from trainrun import ranks
-from trainrun.assembly.factory import Factory
+from trainrun.assembly.factory import Factory, Settings
 from trainrun.model.activation_checkpointing import checkpoint_activations
 from trainrun.model.blocks import blocks_of
 from trainrun.precision import Precision
@@ -28,7 +28,7 @@ def place(
 ) -> nn.Module:
     """The model where it trains, with the first rank's weights; before it is divided it lies on the host."""
     if parallel.shards:
-        _refuse(make)
+        _refuse(make.settings)
     model = runtime.prepare(model, batch_spec.batch_size, parallel.shards)
     if runtime.activation_checkpointing is not None:  # below what `parallel` puts around blocks
         checkpoint_activations(model, runtime.activation_checkpointing)
@@ -53,9 +53,8 @@ def refuse_undividable(optimizer: Any) -> None:
                 raise ConfigError.of("optimizer", f"{text}; use adamw, or parallel=ddp", "optimizer=adamw")
 
 
-def _refuse(make: Factory) -> None:
+def _refuse(settings: Settings) -> None:
     """Raises ConfigError for what needs the whole model in one process."""
-    settings = make.settings
     if settings["runtime"]["compile"] != "off":
         text = "is not offered with parallel=fsdp; use off"
         raise ConfigError.of("runtime.compile", text, "runtime.compile=off")

@@ -155,13 +155,13 @@ class _Used:
         self._got: set[Tensor] = set()
         model._get_fsdp_state()._lazy_init()
         for module in _divided_modules(model):
+            shards = dict(module.named_parameters())
             module.unshard()  # makes the whole weights, which are the same objects from here on
+            for name, weight in module.named_parameters():
+                if weight is not (shard := shards[name]):  # else a block's within
+                    weight.requires_grad_().register_post_accumulate_grad_hook(self._note(shard))
+                    weight.requires_grad_(shard.requires_grad)
             module.reshard()
-            for group in module._get_fsdp_state()._fsdp_param_groups:
-                for fsdp_param in group.fsdp_params:
-                    weight = fsdp_param._unsharded_param.requires_grad_()
-                    weight.register_post_accumulate_grad_hook(self._note(fsdp_param.sharded_param))
-                    weight.requires_grad_(fsdp_param.sharded_param.requires_grad)
 
     def _note(self, parameter: Tensor) -> Callable[[Tensor], None]:
         return lambda _: self._got.add(parameter) if self.is_counting else None
