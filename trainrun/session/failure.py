@@ -139,6 +139,8 @@ def _with_less_memory(parts: Parts) -> list[tuple[str, list[str]]]:
             blocks_of(parts.state.model, "auto", key)
             text = "with activations computed again in the backward pass, some third slower"
             answers.append((text, [f"{key}=auto"]))
+    if ranks.size() > 1 and not parts.parallel.shards:
+        answers.append(("with the weights divided among the ranks", ["parallel=fsdp"]))
     return answers
 
 
