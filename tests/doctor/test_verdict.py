@@ -30,7 +30,8 @@ from trainrun.doctor.verdict import command, started_with, summary
 def test_the_command_is_the_runs_own_with_other_settings(
     base: list[str], overrides: list[str], line: str
 ) -> None:
-    assert command(base, overrides) == line
+    assert command(1, base, overrides) == line
+    assert command(2, base, overrides) == f"torchrun --nproc-per-node 2 -m {line}"
     assert shlex.split(line)[0] == "trainrun"
 
 

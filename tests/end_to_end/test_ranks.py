@@ -164,7 +164,11 @@ def test_two_ranks_are_one_run(together: tuple[Path, list[Said]], alone: Path) -
             "torchrun --nproc-per-node 2 -m trainrun budget=3ep model.dropout=0.5",
         ),
         (["runtime.sync_batch_norm=true"], "on cpu it has no effect"),
-        (["runs"], "is the work of one process; run it without torchrun"),
+        (
+            ["eval", "a b", "--split", "val"],
+            "run it without torchrun\n\n  trainrun eval 'a b' --split val\n",
+        ),
+        (["--lr", "0.1"], "\n  torchrun --nproc-per-node 2 -m trainrun optimizer.lr=0.1\n"),
         (["-m", "seed=0,1"], "run it without torchrun"),
     ],
 )
@@ -255,7 +259,12 @@ def test_a_signal_to_one_rank_saves_and_other_ranks_go_on_with_the_same_window(
     assert "loop.accumulate: the run takes 8 samples a step, this is 4 x 2 x 2 ranks" in text
     assert "torchrun --nproc-per-node 2 -m trainrun resume run loop.accumulate=1" in text
     spoken = said(in_ranks(2, ranked.command, folder, "resume", "run", "batch_size=3"), 2, 2)
-    assert "choose it so that the product stays" in "".join(one.err for one in spoken)
+    line = "torchrun --nproc-per-node 2 -m trainrun resume run batch_size=2\n"
+    assert line in "".join(one.err for one in spoken)
+    spoken = said(in_ranks(3, ranked.command, folder, "resume", "run"), 2, 2, 2)
+    assert "take a number of ranks that divides 8" in "".join(one.err for one in spoken)
+    spoken = said(in_ranks(2, ranked.command, folder, "resume", "run", "seed=3"), 2, 2)
+    assert "\n  torchrun --nproc-per-node 2 -m trainrun data=dataset" in "".join(one.err for one in spoken)
     assert {file: file.stat().st_mtime_ns for file in (folder / "run").rglob("*")} == before
     (folder / "fault1").write_text("SIGTERM 30")
     first, second = said(in_ranks(2, ranked.command, folder, "resume", "run", "loop.accumulate=1"), 143, 143)

@@ -51,5 +51,5 @@ def _lines(folder: Path, run: RecordedRun, findings: Sequence[Diagnosis], base: 
         lines += paragraph(f"likely  {diagnosis.symptom.cause}", "  ", " " * 10)
         for place, remedy in enumerate(diagnosis.remedies):
             lines += paragraph(f"{'' if place else 'try':<8}{remedy.what}", "  ", " " * 10)
-            lines.append(f"            {command(base, remedy.overrides)}")
+            lines.append(f"            {command(run.num_ranks, base, remedy.overrides)}")
     return lines

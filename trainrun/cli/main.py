@@ -6,6 +6,7 @@ import contextlib
 import gc
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ def _dispatch(words: list[str]) -> int:
     if words[:1] in (["-q"], ["-v"]) and words[1:2] and words[1] in COMMANDS:
         words = [*words[1:], words[0]]
     if words and words[0] in COMMANDS:
-        return _run({"eval": "evaluate"}.get(words[0], words[0].replace("-", "_")), words[1:])
+        return _run(words[0], words[1:])
     # A setting in another form is no command, and is refused where it is composed.
     if words and _is_command(words[0]) and as_overrides(words, ())[:1] == words[:1]:
         raise _no_such_command(words[0])
@@ -100,7 +101,9 @@ def _run(name: str, words: list[str]) -> int:
     """Run a command's module, imported only now: --help and mistakes must not wait for torch."""
     ranks.join()
     if ranks.size() > 1 and name not in SHARED:
-        raise ConfigError.of(name, f"is the work of one process; run it without {ranks.command()[0]}")
+        text = f"is the work of one process; run it without {ranks.command()[0]}"
+        raise ConfigError.of(name, text, shlex.join(["trainrun", name, *words]))
+    name = {"eval": "evaluate"}.get(name, name.replace("-", "_"))  # of its module
     is_stored = name in STORED or (name == "plot" and words[:1] in (["run"], ["sweep"]))
     if not is_stored and not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
         sys.path.insert(0, os.getcwd())  # the user's own modules

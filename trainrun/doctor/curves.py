@@ -12,7 +12,7 @@ from typing import Any
 
 from trainrun.config.task_facts import metric_modes
 from trainrun.config.tree import value_at
-from trainrun.run.files import read_json
+from trainrun.run.files import number_in, read_json
 from trainrun.run.history import is_number, records_or_none, step_of
 from trainrun.run.listing import state_in
 
@@ -67,6 +67,7 @@ class RecordedRun:
     nonfinite: Sequence[Record]
     timing: Sequence[Record]
     in_memory: bool = False  # the data: no loader processes are needed
+    num_ranks: int = 1
     unread: int = 0  # lines of its records that cannot be read
     _curves: dict[tuple[Any, ...], Curve] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -123,7 +124,7 @@ def read(run_dir: Path) -> RecordedRun:
     """
     from trainrun.config.stored import load_stored  # which is slow to import, and the table needs it not
 
-    status = read_json(run_dir / "status.json")
+    status, environment = (read_json(run_dir / name) for name in ("status.json", "environment.json"))
     computed, timing = (list(records_or_none(run_dir / name)) for name in ("metrics.jsonl", "timing.jsonl"))
     train, val, nonfinite = dict[int, Record](), dict[int, Record](), list[Record]()
     for record in filter(None, computed):
@@ -145,7 +146,8 @@ def read(run_dir: Path) -> RecordedRun:
         nonfinite=nonfinite,
         timing=[*filter(None, timing)],
         unread=computed.count(None) + timing.count(None),
-        in_memory=read_json(run_dir / "environment.json").get("in_memory") is True,
+        in_memory=environment.get("in_memory") is True,
+        num_ranks=max(1, int(number_in(environment, "ranks") or 1)),
     )
 
 

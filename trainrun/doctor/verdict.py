@@ -15,6 +15,7 @@ from trainrun.config.overrides import key_of
 from trainrun.config.paths import COMBINES
 from trainrun.doctor.curves import RecordedRun
 from trainrun.doctor.diagnosis import Diagnosis
+from trainrun.ranks.launcher import torchrun
 from trainrun.session.provenance import experiment_files
 from trainrun.terminal.numbers import number
 
@@ -55,7 +56,11 @@ def record(
             "evidence": diagnosis.evidence,
             "cause": diagnosis.symptom.cause,
             "remedies": [
-                {"what": r.what, "overrides": list(r.overrides), "command": command(base, r.overrides)}
+                {
+                    "what": r.what,
+                    "overrides": list(r.overrides),
+                    "command": command(run.num_ranks, base, r.overrides),
+                }
                 for r in diagnosis.remedies
             ],
         }
@@ -65,8 +70,8 @@ def record(
     return {"run": str(folder), "healthy": healthy, "summary": summary(run), "symptoms": symptoms}
 
 
-def command(base: Sequence[str], overrides: Sequence[str]) -> str:
-    """The run's own command with other settings, ready for bash and zsh."""
+def command(num_ranks: int, base: Sequence[str], overrides: Sequence[str]) -> str:
+    """The run's own command with other settings, for as many ranks, ready for bash and zsh."""
     words = list(base)
     for override in overrides:
         key, _, value = override.partition("=")
@@ -77,7 +82,7 @@ def command(base: Sequence[str], overrides: Sequence[str]) -> str:
         elif "." not in key:  # another option lacks the settings of this one
             words = [word for word in words if not key_of(word).startswith(f"{key}.")]
         words = [word for word in words if key_of(word) != key] + [override]
-    return shlex.join(["trainrun", *words])
+    return shlex.join([*torchrun(num_ranks), *words])
 
 
 def started_with(folder: Path) -> list[str]:

@@ -75,6 +75,7 @@ def join() -> None:
     info = launched()
     if info.size == 1 or _place.size > 1:
         return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else C++ frames wherever the store is gone
     import torch
     import torch.distributed as dist
 

@@ -81,8 +81,6 @@ def is_srun() -> bool:
 def command() -> list[str]:
     """The words that start trainrun with as many processes as the launcher started."""
     info = launched()
-    if info.size == 1:
-        return ["trainrun"]
     if is_srun():
         nodes = os.environ.get("SLURM_STEP_NUM_NODES", "1")
         return ["srun", "--nodes", nodes, "--ntasks", str(info.size), "trainrun"]
@@ -94,7 +92,11 @@ def command() -> list[str]:
 
 def torchrun(size: int, *machines: str) -> list[str]:
     """The words that start trainrun with so many processes on a machine."""
-    return ["torchrun", *machines, "--nproc-per-node", str(size), "-m", "trainrun"]
+    return (
+        ["trainrun"]
+        if size == 1 and not machines
+        else ["torchrun", *machines, "--nproc-per-node", str(size), "-m", "trainrun"]
+    )
 
 
 def store_of_attempt(info: RankInfo, limit: timedelta) -> Store:

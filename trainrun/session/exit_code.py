@@ -98,4 +98,13 @@ def _report(error: TrainrunError, words: list[str], who: str) -> None:
     if words and words[0] in COMMANDS:
         command, words = f"{command} {words[0]}", words[1:]
     if line := corrected_line(words, error.problems, command):
-        say("", f"  {line}")
+        say("", f"  {_for_ranks(line)}")
+
+
+def _for_ranks(line: str) -> str:
+    """A whole command, begun as this one was where it trains a run; other commands use one process."""
+    program, _, rest = line.partition(" ")
+    word = rest.partition(" ")[0]
+    if program != "trainrun" or word == "-m" or (word in COMMANDS and word != "resume"):
+        return line
+    return f"{shlex.join(ranks.command())} {rest}"

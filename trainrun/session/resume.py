@@ -102,8 +102,8 @@ def resumed(
     status = read_json(run_dir / "status.json")  # after it: another process may have ended meanwhile
     changes = changed_settings(stored.before, stored.composition.settings)
     environment = read_json(run_dir / "environment.json")
-    _refuse_other_window(environment, stored.parts)
     _refuse_identity(changes, run_dir, overrides)
+    _refuse_other_window(environment, stored.parts)
     if reason := _nothing_left(run_dir, status, stored.parts, bool(changes)):
         unchanged = f"; {', '.join(changes)} stay{'' if len(changes) > 1 else 's'} as it was"
         say(f"{reason}: nothing to do{unchanged if changes else ''}")
@@ -181,10 +181,13 @@ def _refuse_other_window(environment: Mapping[str, Any], parts: Parts) -> None:
     ranks_text = f" x {batch_spec.num_ranks} ranks" if batch_spec.num_ranks > 1 else ""
     factors = f"{batch_spec.batch_size} x {batch_spec.accumulate}{ranks_text}"
     text = f"the run takes {before} samples a step, this is {factors}"
-    accumulate, remainder = divmod(int(before), batch_spec.batch_size * batch_spec.num_ranks)
-    if remainder or not accumulate:
-        raise ConfigError.of("batch_size", f"{text}; choose it so that the product stays")
-    raise ConfigError.of("loop.accumulate", text, f"loop.accumulate={accumulate}")
+    of_rank, remainder = divmod(int(before), batch_spec.num_ranks)
+    if remainder:
+        raise ConfigError.of("ranks", f"{text}; take a number of ranks that divides {before}")
+    size = next(size for size in range(min(batch_spec.batch_size, of_rank), 0, -1) if of_rank % size == 0)
+    cut = {"batch_size": size, "loop.accumulate": of_rank // size}
+    now = {"batch_size": batch_spec.batch_size, "loop.accumulate": batch_spec.accumulate}
+    raise ConfigError([Problem(key, text, f"{key}={n}") for key, n in cut.items() if n != now[key]])
 
 
 def _refuse_identity(changes: Mapping[str, tuple[Any, Any]], run_dir: Path, overrides: Sequence[str]) -> None:

@@ -100,9 +100,10 @@ def _best(sweep: RunningSweep, jobs: Sequence[SweptJob], settings: Sequence[Stor
     best = (max if sweep.search.maximize else min)(keys, key=values.__getitem__)
     point, _ = sweep.planned[best]
     varied = {key_of(word) for word in point.words}
-    command = ["trainrun"] if (ranks := sweep.options["ranks"]) == 1 else torchrun(ranks)
     fixed = [word for word in _of_job(sweep.typed) if key_of(word) not in varied]
-    return Best(best, best, values[best], shlex.join([*command, *fixed, *point.words]))
+    return Best(
+        best, best, values[best], shlex.join([*torchrun(sweep.options["ranks"]), *fixed, *point.words])
+    )
 
 
 def _of_job(words: Iterable[str]) -> tuple[str, ...]:
