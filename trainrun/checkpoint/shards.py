@@ -21,13 +21,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainrun.vocabulary.errors import ConfigError
+
 PART_BYTES = 1 << 30  # of a file at most, so that threads and ranks can hash one each
 SUFFIX = ".safetensors"
 WEIGHTS = ("model/", "averager/model/")  # what the names of a state's weights begin with
 _BLOCK = 1 << 18  # numbers looked at at once
+_LARGEST_HEADER_BYTES = 100_000_000  # as safetensors has it; more would fill the memory for a lie
+_LARGEST_SIZE = 1 << 60  # a product of sizes that neither torch nor a file comes to
 _OFFSETS = "DCP_SHARDING_INFO"  # the name that torch gives them
 _WORDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64"}
 _WORDS |= {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+_WORDS |= {"U64": "uint64", "U32": "uint32", "U16": "uint16", "F8_E8M0": "float8_e8m0fnu"}
 _WORDS |= {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 _DTYPES: dict[str, torch.dtype] = {name: getattr(torch, word) for name, word in _WORDS.items()}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
@@ -96,12 +101,17 @@ def in_parts(shards: Shards) -> list[Part]:
 
 
 def encoded(part: Part, about: Mapping[str, str]) -> list[memoryview]:
-    """What a file holds, in order: the header with `about` in it, and the bytes of each tensor."""
+    """What a file holds, in order: the header with `about` in it, and the bytes of each tensor.
+
+    Raises ConfigError for a type that safetensors does not have.
+    """
     part = sorted(part, key=lambda item: -item[1].element_size())  # so that all numbers lie aligned
     places = {name: {"saved_offsets": list(place)} for name, _, place in part}
     header: dict[str, Any] = {"__metadata__": {"format": "pt", _OFFSETS: json.dumps(places), **about}}
     end = 0
     for name, tensor, _ in part:
+        if tensor.dtype not in _NAMES:
+            raise ConfigError.of("model", f"has {name} of {tensor.dtype}, which safetensors cannot hold")
         ends = [end, end := end + tensor.nbytes]
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": ends}
     text = json.dumps(header).encode()
@@ -121,7 +131,7 @@ def header_of(file: Path) -> dict[str, Piece]:
     """The pieces in a file. Raises ValueError for a header that claims what the file does not hold."""
     with file.open("rb") as opened:
         length, size = int.from_bytes(opened.read(8), "little"), file.stat().st_size
-        if length > size - 8:
+        if length > min(size - 8, _LARGEST_HEADER_BYTES):
             raise ValueError(f"{file.name} has a header of {length:,} bytes, and {size:,} in all")
         header = json.loads(opened.read(length), object_pairs_hook=_unique)
     places = json.loads(header.pop("__metadata__", {}).get(_OFFSETS, "{}"), object_pairs_hook=_unique)
@@ -131,7 +141,8 @@ def header_of(file: Path) -> dict[str, Piece]:
         sizes = entry["shape"]
         place = places[name]["saved_offsets"] if places else [0] * len(sizes)
         numbers = [*sizes, *place, *entry["data_offsets"]]
-        if not all(isinstance(number, int) and 0 <= number < 1 << 60 for number in numbers):
+        are_whole = all(isinstance(number, int) and 0 <= number < _LARGEST_SIZE for number in numbers)
+        if not are_whole or math.prod(filter(None, sizes)) >= _LARGEST_SIZE:
             raise ValueError(f"{file.name} has impossible sizes of {name}")
         piece = Piece(tuple(place), tuple(sizes), _DTYPES[entry["dtype"]], file, begin)
         begin += math.prod(sizes) * piece.dtype.itemsize
@@ -169,12 +180,12 @@ def tensors_in(files: Iterable[Path]) -> dict[str, Tensor]:
 
 def misfit_of(pieces: Mapping[str, Pieces], tensors: Mapping[str, Tensor]) -> str | None:
     """What keeps pieces from being, together, just those tensors; None: nothing."""
-    if differing := pieces.keys() ^ tensors.keys():
+    if differing := pieces.keys() ^ {name for name, tensor in tensors.items() if tensor.numel()}:
         return f"does not hold {min(differing)} both in its state and in its shards"
-    for name, tensor in tensors.items():
-        if any(piece.dtype != tensor.dtype for piece in pieces[name]):
-            return f"holds pieces of {name} that are not of {tensor.dtype}"
-        if not _tile(tuple(tensor.shape), pieces[name]):
+    for name, parts in pieces.items():
+        if any(piece.dtype != tensors[name].dtype for piece in parts):
+            return f"holds pieces of {name} that are not of {tensors[name].dtype}"
+        if not _tile(tuple(tensors[name].shape), parts):
             return f"holds pieces of {name} that do not make it up"
     return None
 
@@ -191,10 +202,11 @@ def _tile(shape: tuple[int, ...], pieces: list[Piece]) -> bool:
 
 def _numbers_of(piece: Piece) -> Tensor:
     """The numbers of a piece in its file: pages of it are in memory as long as this tensor is."""
+    count, before = math.prod(piece.sizes), piece.start % mmap.ALLOCATIONGRANULARITY
+    size = before + count * piece.dtype.itemsize  # of a large file all would be more than systems promise
     with piece.file.open("rb") as file:
-        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    count = math.prod(piece.sizes)
-    return torch.frombuffer(pages, dtype=piece.dtype, count=count, offset=piece.start).view(piece.sizes)
+        pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=piece.start - before)
+    return torch.frombuffer(pages, dtype=piece.dtype, count=count, offset=before).view(piece.sizes)
 
 
 def read_box(pieces: Iterable[Piece], offsets: Place, into: Tensor) -> None:
@@ -229,8 +241,15 @@ def pieces_at(tensor: Tensor) -> Pieces | None:
 def not_finite_in_file(pieces: Mapping[str, Piece]) -> str | None:
     """The name of a weight that holds a number that is not finite."""
     for name, piece in pieces.items():
-        if name.startswith(WEIGHTS) and piece.dtype.is_floating_point:
-            blocks = _numbers_of(piece).view(-1).split(_BLOCK)
-            if not all(block.isfinite().all() for block in blocks):
-                return name
+        if name.startswith(WEIGHTS) and not is_finite(_numbers_of(piece)):
+            return name
     return None
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; looked at block by block, which takes no memory."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    is_float8 = tensor.itemsize == 1  # of whose kinds torch looks at few
+    blocks = tensor.reshape(-1).split(_BLOCK)
+    return all(bool((block.float() if is_float8 else block).isfinite().all()) for block in blocks)

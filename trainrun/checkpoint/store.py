@@ -104,6 +104,7 @@ class Checkpoints:
         began = time.perf_counter()
         if self._reserved is not None:
             self._reserved.result()
+            self._reserved = None  # it would hold memory that later saves do without
         parts, shards = self._snapshot.take(self._stored(state))
         if record is None:
             assert shards is not None
@@ -155,12 +156,8 @@ class Checkpoints:
     @ranks.working("reading a checkpoint")
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the evaluated weights of a stored step into `model`; returns which weights they are."""
-        path, content = path_of(self.folder, step), dict[str, Any]()
-        if ranks.is_main_process():
-            try:
-                content = _weights_in(path, self.run_id)
-            except ResumeError as error:
-                content = {"problem": str(error)}
+        path = path_of(self.folder, step)
+        content = _weights_in(path, step, self.run_id) if ranks.is_main_process() else {}
         return fetch.load_weights(model, path, content)
 
     def forget_for_older(self, step: int) -> None:
@@ -245,21 +242,29 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
     steps = steps_in(folder)
     for step in reversed(steps):
         path = path_of(folder, step)
-        if (problem := problem_among_ranks(path, run_id)) is None:
-            parts = load_parts(path)
-            if (problem := problem_in(parts, step)) is None:
-                return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
+        parts, problem = _parts_in(path, step, run_id)
+        if problem is None:
+            return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
         warn(f"checkpoint {path.name} is damaged and skipped: {problem}")
     if steps:
         raise ResumeError(f"checkpoint: none of the {len(steps)} checkpoints in {folder} is valid")
     return None
 
 
-def _weights_in(path: Path, run_id: str) -> dict[str, Any]:
-    """The evaluated weights of a checkpoint, as `fetch.load_weights` takes them. Raises ResumeError."""
+def _parts_in(path: Path, step: int, run_id: str) -> tuple[dict[str, Any], str | None]:
+    """What a checkpoint holds, or else what is wrong with it."""
     if problem := problem_among_ranks(path, run_id):
-        raise ResumeError(f"checkpoint: {path}: {problem}")
-    parts, weights = load_parts(path), manifest_of(path)["weights"]
+        return {}, problem
+    parts = load_parts(path)
+    return parts, problem_in(parts, step)
+
+
+def _weights_in(path: Path, step: int, run_id: str) -> dict[str, Any]:
+    """The evaluated weights of a checkpoint, or what is wrong with it, as `fetch.load_weights` takes them."""
+    parts, problem = _parts_in(path, step, run_id)
+    if problem:
+        return {"problem": f"checkpoint: {path}: {problem}"}
+    weights = manifest_of(path)["weights"]
     names = "model" if weights == "raw" else "averager", "shards"
     return {"weights": weights, **{name: parts[name] for name in names if name in parts}}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.checkpoint import reader
-from trainrun.checkpoint.shards import pieces_at, tensors_in, whole
+from trainrun.checkpoint.shards import is_finite, pieces_at, tensors_in, whole
 from trainrun.vocabulary.errors import ResumeError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
@@ -70,7 +70,7 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
         stored = weights.tensors.get(name)
         if name in fitting and stored is not None:
             stored = whole(stored)
-            if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
+            if not is_finite(stored):
                 raise ResumeError(f"init_from: {weights.path} holds numbers that are not finite in {name}")
             tensor.copy_(stored)
         else:
