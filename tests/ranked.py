@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.utils.checkpoint
 from sharded import (  # noqa: F401  # called by name
+    begin_wide,
     evaluate_wide,
     fail_in_one,
     go_on,

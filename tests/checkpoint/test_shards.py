@@ -28,7 +28,7 @@ from trainrun.checkpoint.shards import (
     encoded,
     header_of,
     in_parts,
-
+    is_finite,
     misfit_of,
     pieces_in,
     read_box,
@@ -128,6 +128,19 @@ def test_a_type_that_safetensors_does_not_have_is_said_in_words() -> None:
 def test_a_tensor_without_numbers_needs_no_pieces() -> None:
     assert misfit_of({}, {"w": torch.empty(0, 3, device="meta")}) is None
     assert "does not hold w" in str(misfit_of({}, {"w": torch.empty(1, 3, device="meta")}))
+
+
+def test_rows_of_no_numbers_are_not_read_for_ever(tmp_path: Path) -> None:
+    pieces = pieces_in(stored(tmp_path, {"model/w": [(torch.empty(1 << 50, 0), (0, 0))]}))
+    assert shards.not_finite_in_file({name: piece for name, (piece,) in pieces.items()}) is None
+
+
+def test_a_file_that_ends_while_it_is_read_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    (file,) = stored(tmp_path, {"w": [(torch.ones(9, 3), (0, 0))]})
+    pieces = pieces_in([file])
+    os.truncate(file, file.stat().st_size - 4)
+    with pytest.raises(OSError, match="was changed while it was read"):
+        read_box(pieces["w"], (0, 0), torch.empty(9, 3))
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64", "int8", "bool"])

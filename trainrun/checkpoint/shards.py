@@ -8,11 +8,11 @@ bytes     of the pieces, row by row; state.pt has shapes alone (on `meta`) in th
 
 from __future__ import annotations
 
+import errno
 import json
 import math
-import mmap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import add, lt, sub
 from pathlib import Path
@@ -170,7 +170,7 @@ def pieces_in(files: Iterable[Path]) -> dict[str, Pieces]:
 
 
 def tensors_in(files: Iterable[Path]) -> dict[str, Tensor]:
-    """Shapes whose numbers `whole` reads. Raises as `header_of` does."""
+    """Shapes whose numbers `read` reads. Raises as `header_of` does."""
     shapes = {}
     for name, pieces in pieces_in(files).items():
         shapes[name] = torch.empty(pieces[0].sizes, dtype=pieces[0].dtype, device="meta")
@@ -200,36 +200,49 @@ def _tile(shape: tuple[int, ...], pieces: list[Piece]) -> bool:
     return len(cells) == len(pieces) == math.prod(map(len, ends))
 
 
-def _numbers_of(piece: Piece) -> Tensor:
-    """The numbers of a piece in its file: pages of it are in memory as long as this tensor is."""
-    count, before = math.prod(piece.sizes), piece.start % mmap.ALLOCATIONGRANULARITY
-    size = before + count * piece.dtype.itemsize  # of a large file all would be more than systems promise
+def _rows_of(piece: Piece, begin: int, end: int) -> Iterator[tuple[int, Tensor]]:
+    """(the number of the first, numbers) of a piece's rows, as many at a time as stay in a cache.
+
+    All have the same memory. Raises OSError for a file that ends within them.
+    """
+    if not (width := math.prod(piece.sizes[1:])):
+        return
+    memory = torch.empty(max(1, _BLOCK // width), *piece.sizes[1:], dtype=piece.dtype)
     with piece.file.open("rb") as file:
-        pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=piece.start - before)
-    return torch.frombuffer(pages, dtype=piece.dtype, count=count, offset=before).view(piece.sizes)
+        file.seek(piece.start + begin * width * piece.dtype.itemsize)
+        for first in range(begin, end, len(memory)):
+            rows = memory[: end - first]
+            if file.readinto(_bytes_of(rows)) < rows.nbytes:
+                raise OSError(errno.EIO, f"{piece.file} was changed while it was read")
+            yield first, rows
 
 
 def read_box(pieces: Iterable[Piece], offsets: Place, into: Tensor) -> None:
     """Fill `into`, the box of a tensor that begins at `offsets`, with what the pieces hold of it."""
+    if not into.ndim:  # a number is read as a row of one
+        pieces = [replace(piece, offsets=(0,), sizes=(1,)) for piece in pieces]
+        offsets, into = (0,), into.view(1)
     ends = tuple(map(add, offsets, into.shape))
     for piece in pieces:
         begin, end = tuple(map(max, piece.offsets, offsets)), tuple(map(min, piece.ends, ends))
-        if all(map(lt, begin, end)):
-            here, there = (_slices(begin, end, origin) for origin in (offsets, piece.offsets))
-            into[here].copy_(_numbers_of(piece)[there])
+        if not all(map(lt, begin, end)):
+            continue
+        here, there = (_slices(begin[1:], end[1:], origin[1:]) for origin in (offsets, piece.offsets))
+        for row, rows in _rows_of(piece, begin[0] - piece.offsets[0], end[0] - piece.offsets[0]):
+            place = row + piece.offsets[0] - offsets[0]
+            into[(slice(place, place + len(rows)), *here)].copy_(rows[(slice(None), *there)])
 
 
 def _slices(begin: Place, end: Place, origin: Place) -> tuple[slice, ...]:
     return tuple(map(slice, map(sub, begin, origin), map(sub, end, origin)))
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A stored tensor with its numbers: those of one that has only pieces are read."""
-    if (pieces := pieces_at(tensor)) is None:
-        return tensor
-    into = torch.empty_like(tensor, device="cpu")
-    read_box(pieces, (0,) * into.ndim, into)
-    return into
+def read(stored: Tensor, into: Tensor) -> None:
+    """Copy a stored tensor into a live one, from its files where it is a shape alone."""
+    if (pieces := pieces_at(stored)) is None:
+        into.copy_(stored)
+    else:
+        read_box(pieces, (0,) * into.ndim, into)
 
 
 def pieces_at(tensor: Tensor) -> Pieces | None:
@@ -241,7 +254,9 @@ def pieces_at(tensor: Tensor) -> Pieces | None:
 def not_finite_in_file(pieces: Mapping[str, Piece]) -> str | None:
     """The name of a weight that holds a number that is not finite."""
     for name, piece in pieces.items():
-        if name.startswith(WEIGHTS) and not is_finite(_numbers_of(piece)):
+        sizes = piece.sizes or (1,)
+        rows = _rows_of(replace(piece, sizes=sizes), 0, sizes[0])
+        if name.startswith(WEIGHTS) and not all(is_finite(block) for _, block in rows):
             return name
     return None
 

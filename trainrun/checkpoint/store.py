@@ -156,8 +156,12 @@ class Checkpoints:
     @ranks.working("reading a checkpoint")
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the evaluated weights of a stored step into `model`; returns which weights they are."""
-        path = path_of(self.folder, step)
-        content = _weights_in(path, step, self.run_id) if ranks.is_main_process() else {}
+        path, content = path_of(self.folder, step), dict[str, Any]()
+        if ranks.is_main_process():
+            try:
+                content = _weights_in(path, step, self.run_id)
+            except ResumeError as error:
+                content = {"problem": str(error)}
         return fetch.load_weights(model, path, content)
 
     def forget_for_older(self, step: int) -> None:
@@ -260,10 +264,10 @@ def _parts_in(path: Path, step: int, run_id: str) -> tuple[dict[str, Any], str |
 
 
 def _weights_in(path: Path, step: int, run_id: str) -> dict[str, Any]:
-    """The evaluated weights of a checkpoint, or what is wrong with it, as `fetch.load_weights` takes them."""
+    """The evaluated weights of a checkpoint, as `fetch.load_weights` takes them. Raises ResumeError."""
     parts, problem = _parts_in(path, step, run_id)
     if problem:
-        return {"problem": f"checkpoint: {path}: {problem}"}
+        raise ResumeError(f"checkpoint: {path}: {problem}")
     weights = manifest_of(path)["weights"]
     names = "model" if weights == "raw" else "averager", "shards"
     return {"weights": weights, **{name: parts[name] for name in names if name in parts}}
