@@ -72,6 +72,10 @@ def test_where_memory_runs_out_every_setting_that_trains_the_same_has_its_comman
     assert len(answer_to(MemoryError(), small("model.depth=1"), tmp_path)) == 3, "which has no blocks"
     evaluating = answer_to(EvaluationOutOfMemoryError(), parts, tmp_path)
     assert [line for line in evaluating if line[0] == " "] == [f"{command}data.eval_batch_size=512"]
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    lines = answer_to(MemoryError(), parts, tmp_path)
+    assert lines[-2] == "with the weights divided among the ranks:"
+    assert lines[-1].endswith(f"resume {tmp_path} parallel=fsdp")
 
 
 def test_a_gpu_that_runs_out_of_memory_leaves_what_took_it(

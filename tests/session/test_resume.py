@@ -50,7 +50,8 @@ IDENTITY = """
     parameters.rules parameters.unfreeze_at
     runtime._target_ runtime.device runtime.deterministic runtime.compile runtime.channels_last
     runtime.sync_batch_norm
-    sweep._target_ sweep.zip sweep.exclude sweep.trials sweep.fail_fast sweep.retries sweep.repeat_failed
+    sweep._target_ sweep.zip sweep.exclude sweep.ranks sweep.trials sweep.fail_fast
+    sweep.retries sweep.repeat_failed
 """
 CLASSES = {"free": FREE.split(), "takes effect": TAKES_EFFECT.split(), "identity": IDENTITY.split()}
 

@@ -83,14 +83,14 @@ def uncut() -> None:
 
 def hopeful() -> None:
     """A save that fails is passed over."""
-    wait = store.Checkpoints.wait
+    ended = store.Checkpoints._ended  # whether the loop waits for a save or sees that it has come to its end
 
     def suppressed(checkpoints: store.Checkpoints) -> tuple[CheckpointSaved, ...]:
         with contextlib.suppress(StorageError):
-            return wait(checkpoints)
+            return ended(checkpoints)
         return ()
 
-    store.Checkpoints.wait = suppressed
+    store.Checkpoints._ended = suppressed
 
 
 NAIVE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,8 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> BatchTrials:
     """Children that build nothing: their `parts` have a plan alone."""
     monkeypatch.setattr(batch_trials, "available_bytes", lambda root: 1000 * MB)
     monkeypatch.setattr(batch_trials, "held_bytes", lambda: 100 * MB)
+    # Children are forks of this process, and it may hold more than that limit after other tests.
+    monkeypatch.setattr(batch_trials, "watched", nullcontext)
     plan = [("batch norm", "sees 4"), ("data", "iris"), ("caution", "slow")]
     monkeypatch.setattr(BatchTrials, "_built", lambda self, words: SimpleNamespace(plan=plan, words=words))
     monkeypatch.setattr(batch_trials, "survey", lambda parts: survey())

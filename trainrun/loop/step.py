@@ -174,10 +174,8 @@ class WindowGradients:
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         self.all_ranks_pass = syncs_batch_norm(state.model)  # which takes a batch without samples
         if step.parallel.shards and not self.all_ranks_pass:
-            self.all_ranks_pass, self.window = (
-                True,
-                [batch if len(batch) else stand_in(batch) for batch in window],
-            )
+            self.all_ranks_pass = True
+            self.window = [batch if len(batch) else stand_in(batch) for batch in window]
         num_samples = float(sum(len(batch) for batch in window))
         self._mine = counts = {"": num_samples, **total([*map(step.task.count, window)])}
         self._counts = self._expected(counts) if ranks.size() > 1 else counts

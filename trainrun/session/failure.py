@@ -136,6 +136,8 @@ def _with_less_memory(parts: Parts) -> list[tuple[str, list[str]]]:
         if parts.runtime.activation_checkpointing is None and blocks_of(parts.state.model, "auto"):
             text = "with activations computed again in the backward pass, some third slower"
             answers.append((text, ["runtime.activation_checkpointing=auto"]))
+    if ranks.size() > 1 and not parts.parallel.shards:
+        answers.append(("with the weights divided among the ranks", ["parallel=fsdp"]))
     return answers
 
 
