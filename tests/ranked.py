@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.utils.checkpoint
 from sharded import (  # noqa: F401  # called by name
+    begin_wide,
     evaluate_wide,
     fail_in_one,
     go_on,
@@ -434,6 +435,17 @@ class Miscounted(ToyTask):
         return {"loss": 2.0 * len(batch)}
 
 
+class TwoTerms(ToyTask):
+    """Has a second term, a mean over other numbers than the first."""
+
+    def count(self, batch: Batch) -> dict[str, float]:
+        return {"loss": float(len(batch)), "size": 3.0 * len(batch)}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        outcome = super().__call__(model, batch)
+        return replace(outcome, terms={**outcome.terms, "size": model(batch.inputs).square().sum()})
+
+
 class Sometimes(nn.Module):
     """Of two layers only the first is used, but for inputs that one rank alone may see; a third never."""
 
@@ -510,6 +522,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "adaptive clipping": {"step": {"clip": Clip(None, None, 0.1)}},
     "class weights": {"task": Weighted},
     "a mean over other numbers than the samples": {"task": Miscounted},
+    "two terms": {"task": TwoTerms},
     "class weights and smoothed labels": {
         "task": lambda: Classification([], CrossEntropy([0.2, 1.0, 3.0], ()), ToyData().info),
         "step": {"batch_changes": [LabelSmoothing(0.2)]},

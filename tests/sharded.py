@@ -22,6 +22,7 @@ from trainrun.checkpoint.fetch import load_eval_weights, load_state
 from trainrun.checkpoint.reader import load_parts, problem_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
+from trainrun.checkpoint.weights import read_checkpoint, start_from
 from trainrun.loop.rollback import _roll_back
 from trainrun.loop.step import Clip, Policy
 from trainrun.regularization.ema import EMA
@@ -189,10 +190,10 @@ def go_on(folder: Path, steps: int, moments: Mapping[int, float]) -> Any:
 LAYERS = 16
 
 
-def wide(kind: str, mib: int) -> TrainState:
+def wide(kind: str, mib: int, num_layers: int = LAYERS) -> TrainState:
     """A state of about so many MiB: weights, and AdamW's two moments of each."""
-    width = int((mib * 2**20 / 12 / LAYERS) ** 0.5)
-    layers = nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(LAYERS)))
+    width = int((mib * 2**20 / 12 / num_layers) ** 0.5)
+    layers = nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(num_layers)))
     if kind == "shards":
         for layer in layers:
             fully_shard(layer)
@@ -200,8 +201,8 @@ def wide(kind: str, mib: int) -> TrainState:
     return new_state(layers, lambda parameters, lr: torch.optim.AdamW(parameters, lr, foreach=True))
 
 
-def save_wide(folder: Path, kind: str, mib: int) -> None:
-    state = wide(kind, mib)
+def save_wide(folder: Path, kind: str, mib: int, num_layers: int = LAYERS) -> None:
+    state = wide(kind, mib, num_layers)
     for parameter in state.model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     state.optimizer.step()
@@ -237,12 +238,20 @@ def roll_back_wide(folder: Path, mib: int) -> float:
     return (_memory("VmHWM") - before) / (mib * 2**20)
 
 
-def evaluate_wide(folder: Path, mib: int) -> float:
+def evaluate_wide(folder: Path, mib: int, num_layers: int = LAYERS) -> float:
     """The peak of this process's memory while it builds a model and loads weights, by their size."""
     before = _warm("whole")
-    path = folder / "checkpoints" / "step-000000001"
+    path, model = folder / "checkpoints" / "step-000000001", wide("whole", mib, num_layers).model
     assert problem_of(path, None) is None
-    load_eval_weights(wide("whole", mib).model, path, load_parts(path))
+    load_eval_weights(model, path, load_parts(path))
+    return (_memory("VmHWM") - before) / (mib * 2**20 / 3)
+
+
+def begin_wide(folder: Path, mib: int, num_layers: int) -> float:
+    """The same of a new run that starts from them."""
+    before = _warm("whole")
+    model = wide("whole", mib, num_layers).model
+    assert start_from(model, read_checkpoint(folder / "checkpoints" / "step-000000001")) == []
     return (_memory("VmHWM") - before) / (mib * 2**20 / 3)
 
 

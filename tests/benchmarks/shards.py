@@ -21,9 +21,9 @@ FREED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}  # so that what is freed is no 
 
 def peaks(in_ranks: Ranks, folder: Path, mib: int) -> dict[str, float]:
     """The largest peak of any rank, by the size of its state; of one process, by that of the weights."""
-    for kind in ("shards", "whole"):
-        (folder / kind).mkdir()
-        in_ranks.values(SIZE, ranked.save_wide, folder / kind, kind, mib)
+    for name, kind, more in (("shards", "shards", ()), ("whole", "whole", ()), ("two", "shards", (2,))):
+        (folder / name).mkdir()
+        in_ranks.values(SIZE, ranked.save_wide, folder / name, kind, mib, *more)
     return {
         "ranks with shards resume shards": max(
             in_ranks.values(SIZE, ranked.resume_wide, folder / "shards", "shards", mib)
@@ -35,9 +35,10 @@ def peaks(in_ranks: Ranks, folder: Path, mib: int) -> dict[str, float]:
             in_ranks.values(SIZE, ranked.resume_wide, folder / "whole", "whole", mib)
         ),
         "whole ranks roll back": max(in_ranks.values(SIZE, ranked.roll_back_wide, folder / "whole", mib)),
-        "one process loads weights from shards": in_ranks.values(
-            1, ranked.evaluate_wide, folder / "shards", mib
+        "one process loads two large weights": in_ranks.values(
+            1, ranked.evaluate_wide, folder / "two", mib, 2
         )[0],
+        "one new run begins with them": in_ranks.values(1, ranked.begin_wide, folder / "two", mib, 2)[0],
     }
 
 

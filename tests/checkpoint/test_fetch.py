@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from ranked import Ranks
 from torch import Tensor
 from toy import same_bits
+
+from trainrun.checkpoint.reader import manifest_hash
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -39,6 +42,18 @@ def test_a_divided_state_is_resumed_by_any_number_of_ranks(
             assert close(rank["later"], unbroken)
     alone = sharded.resume_divided(tmp_path, "whole", 3)
     assert same_bits(alone["loaded"], state) and same_bits(alone["best"][1], state["averager"]["model"])
+
+
+def test_a_manifest_of_numbers_beyond_all_measure_ends_no_rank(in_ranks: Ranks, tmp_path: Path) -> None:
+    """Ranks tell one another what is in it; numbers of so many digits go by no other way than as text."""
+    in_ranks.values(2, ranked.save_divided, tmp_path, "shards", (2, 3))
+    path = tmp_path / "checkpoints" / "step-000000003"
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["state.pt"]["bytes"] = 10**700
+    manifest["sha256"] = manifest_hash(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    for rank in in_ranks.values(2, ranked.resume_divided, tmp_path, "shards", 0):
+        assert ["bytes in state.pt" in warning for warning in rank["warnings"]] in ([True], [])
 
 
 def test_a_whole_state_is_resumed_in_shards(in_ranks: Ranks, tmp_path: Path) -> None:

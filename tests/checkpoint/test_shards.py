@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -23,9 +24,17 @@ from trainrun.checkpoint import shards
 from trainrun.checkpoint.commit import write
 from trainrun.checkpoint.fetch import load_eval_weights
 from trainrun.checkpoint.reader import load_parts, problem_in, problem_of
-from trainrun.checkpoint.shards import encoded, header_of, in_parts, misfit_of, pieces_in, read_box
+from trainrun.checkpoint.shards import (
+    encoded,
+    header_of,
+    in_parts,
+    is_finite,
+    misfit_of,
+    pieces_in,
+    read_box,
+)
 from trainrun.checkpoint.weights import read_checkpoint, start_from
-from trainrun.vocabulary.errors import ResumeError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -48,7 +57,8 @@ def cut(tensor: Tensor, rng: random.Random) -> list[tuple[Tensor, tuple[int, ...
 
 
 @pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.float8_e4m3fn]
+    "dtype",
+    [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.float8_e4m3fn, torch.uint16],
 )
 def test_any_box_is_read_from_any_cut(dtype: torch.dtype, tmp_path: Path) -> None:
     rng = random.Random(0)
@@ -100,6 +110,58 @@ def test_safetensors_reads_a_file(tmp_path: Path) -> None:
     tensors = {"a": torch.randn(3, 2), "b": torch.tensor(True), "c": torch.randn(2).bfloat16()}
     write(tmp_path / "f", encoded([(name, t, (0,) * t.ndim) for name, t in tensors.items()], {"note": "x"}))
     assert same_bits(load_file(tmp_path / "f"), tensors)
+
+
+def test_complex_numbers_are_read(tmp_path: Path) -> None:
+    whole = torch.randn(5, 3, dtype=torch.complex64)
+    pieces = pieces_in(stored(tmp_path, {"w": [(whole[:2], (0, 0)), (whole[2:], (2, 0))]}))
+    into = torch.zeros_like(whole[1:4])
+    read_box(pieces["w"], (1, 0), into)
+    assert torch.equal(into, whole[1:4])
+
+
+def test_a_type_that_safetensors_does_not_have_is_said_in_words() -> None:
+    with pytest.raises(ConfigError, match=r"model: has x of torch\.complex128"):
+        encoded([("x", torch.zeros(2, dtype=torch.complex128), (0,))], {})
+
+
+def test_a_tensor_without_numbers_needs_no_pieces() -> None:
+    assert misfit_of({}, {"w": torch.empty(0, 3, device="meta")}) is None
+    assert "does not hold w" in str(misfit_of({}, {"w": torch.empty(1, 3, device="meta")}))
+
+
+def test_rows_of_no_numbers_are_not_read_for_ever(tmp_path: Path) -> None:
+    pieces = pieces_in(stored(tmp_path, {"model/w": [(torch.empty(1 << 50, 0), (0, 0))]}))
+    assert shards.not_finite_in_file({name: piece for name, (piece,) in pieces.items()}) is None
+
+
+def test_a_file_that_ends_while_it_is_read_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    (file,) = stored(tmp_path, {"w": [(torch.ones(9, 3), (0, 0))]})
+    pieces = pieces_in([file])
+    os.truncate(file, file.stat().st_size - 4)
+    with pytest.raises(OSError, match="was changed while it was read"):
+        read_box(pieces["w"], (0, 0), torch.empty(9, 3))
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64", "int8", "bool"])
+def test_numbers_of_every_type_are_looked_at(name: str, tmp_path: Path) -> None:
+    tensor = torch.ones(700, 400).to(getattr(torch, name))
+    assert is_finite(tensor) and is_finite(tensor.t()) and is_finite(tensor[:0]) and is_finite(tensor[0, 0])
+    if tensor.is_floating_point() or tensor.is_complex():
+        tensor[-1, -1] = float("nan")
+        assert not is_finite(tensor) and not is_finite(tensor.t()) and not is_finite(tensor[-1, -1])
+        pieces = {n: p for n, (p,) in pieces_in(stored(tmp_path, {"model/w": [(tensor, (0, 0))]})).items()}
+        assert shards.not_finite_in_file(pieces) == "model/w"
+
+
+def test_one_tensor_is_read_from_a_file_larger_than_the_memory(tmp_path: Path) -> None:
+    entries = {"w": ([2, 2], 0, 16), "large": ([1 << 38], 16, 16 + (1 << 40))}
+    header = {n: {"dtype": "F32", "shape": s, "data_offsets": [b, e]} for n, (s, b, e) in entries.items()}
+    text, file, into = json.dumps(header).encode(), tmp_path / "f", torch.empty(2, 2)
+    file.write_bytes(len(text).to_bytes(8, "little") + text + torch.arange(4.0).numpy().tobytes())
+    os.truncate(file, 8 + len(text) + 16 + (1 << 40))  # holes, which take no place on the disk
+    read_box(pieces_in([file])["w"], (0, 0), into)
+    assert torch.equal(into, torch.arange(4.0).view(2, 2))
 
 
 # Lies
@@ -183,6 +245,17 @@ LIES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another type": (forge_header(lambda h, p: h[BIAS].update(dtype="I32")), "not of torch.float32"),
     "a huge shape": (forge_header(lambda h, p: h[BIAS].update(shape=[10**15])), "claims bytes of"),
     "an endless shape": (forge_header(lambda h, p: h[BIAS].update(shape=[10**40])), "impossible sizes"),
+    "no numbers of a huge shape": (
+        forge_header(lambda h, p: h[BIAS].update(shape=[1 << 40, 1 << 40, 0])),
+        "impossible sizes",
+    ),
+    "a header as long as a file of holes": (
+        lambda path: (
+            forge_text(b"{}", 200_000_000)(path),
+            os.truncate(path / "shard-00000-00000.safetensors", 200_000_008),
+        ),
+        "has a header of",
+    ),
     "a negative shape": (forge_header(lambda h, p: h[BIAS].update(shape=[-12])), "impossible sizes"),
     "half a row": (forge_header(lambda h, p: h[BIAS].update(shape=[1.5])), "impossible sizes"),
     "more dimensions": (forge_header(lambda h, p: h[BIAS].update(shape=[12, 1])), "do not make it up"),

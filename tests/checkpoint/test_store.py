@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import torch
 from toy import mlp, new_state, same_bits
 
+from trainrun.checkpoint.reader import manifest_hash, manifest_of
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints, problem_of
 from trainrun.regularization.ema import EMA
@@ -398,6 +400,61 @@ def test_a_folder_in_the_place_of_a_file_is_a_storage_failure(tmp_path: Path) ->
 
 
 # Weights
+
+
+def reseal(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a state, and give it a manifest that fits, as somebody who knows the format can."""
+    parts = torch.load(path / "state.pt", weights_only=True)
+    change(parts)
+    torch.save(parts, path / "state.pt")
+    body, manifest = (path / "state.pt").read_bytes(), json.loads((path / "manifest.json").read_text())
+    manifest["files"] = {"state.pt": {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}}
+    write_manifest(path, manifest)
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    manifest["sha256"] = manifest_hash(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("kind", ["shapes alone", "expanded"])
+def test_weights_without_numbers_are_not_loaded(kind: str, tmp_path: Path) -> None:
+    path, weight = committed(tmp_path), torch.empty(8, 5, device="meta")
+    weight = weight if kind == "shapes alone" else torch.zeros(1, 1).expand(8, 5)
+    reseal(path, lambda parts: parts["model"].update({"0.weight": weight}))
+    with pytest.raises(ResumeError, match=r"claims more numbers in model/0\.weight than it holds"):
+        checkpoints(tmp_path).load_weights(mlp(), 5)
+
+
+@pytest.mark.parametrize("key", ["weights", "best_step", "run_id", "step", "files", "metrics_bytes"])
+def test_a_manifest_that_lacks_an_entry_is_damage(key: str, tmp_path: Path) -> None:
+    path = committed(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest[key]
+    write_manifest(path, manifest)
+    assert problem_of(path, "this run")
+
+
+def test_a_manifest_of_many_files_is_read(tmp_path: Path) -> None:
+    path = committed(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    files = {f"shard-{n:05d}-{0:05d}.safetensors": manifest["files"]["state.pt"] for n in range(10_000)}
+    write_manifest(path, manifest | {"files": files})
+    assert len(manifest_of(path)["files"]) == 10_000
+
+
+def test_a_save_holds_no_more_memory_than_its_copy(tmp_path: Path) -> None:
+    """What the first copy took goes where later ones do not need it."""
+    owner, state = checkpoints(tmp_path), new_state(mlp())
+    owner.prepare(state)
+    owner.begin(state)
+    owner.wait()
+    first = [weakref.ref(tensor) for tensor in owner._snapshot._memory]
+    state.model[0].register_buffer("more", torch.zeros(3))  # what is stored comes in another order
+    state.step = 1
+    owner.begin(state)
+    owner.wait()
+    assert sum(ref() is not None for ref in first) < len(first)
 
 
 @pytest.mark.parametrize("averaged", [False, True])

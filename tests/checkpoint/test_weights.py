@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -104,6 +105,14 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     state["0.bias"][0] = float("nan")
     with pytest.raises(ResumeError, match=r"not finite in 0\.bias"):
         start_from(mlp(), weights(state))
+
+
+@pytest.mark.parametrize("shape", [[1 << 40, 1 << 40, 0], [0, 1 << 40, 1 << 40]])
+def test_shapes_that_no_tensor_has_are_refused(shape: list[int], tmp_path: Path) -> None:
+    text = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(ResumeError, match="impossible sizes of w"):
+        read_file(tmp_path / "w.safetensors")
 
 
 class Code:

@@ -15,7 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from trainrun.data import fingerprint as of_samples
 from trainrun.data.fingerprint import files_of, fingerprint, fingerprint_of_files, sampled_fingerprint
+from trainrun.data.resident import Holdout, resident
+from trainrun.data.text import text
+from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import DataError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -34,6 +38,25 @@ def test_one_bit_a_type_and_a_shape_each_make_another() -> None:
     different = [INPUTS, changed, INPUTS.T, INPUTS.double(), INPUTS.bfloat16(), INPUTS > 0]
     for first, other in combinations(different, 2):
         assert fingerprint([first]) != fingerprint([other])
+
+
+def test_samples_whose_order_is_computed_are_others_than_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A run of before would go on in another order, in the middle of an epoch."""
+    (tmp_path / "a.txt").write_text("all work and no play makes a dull text " * 20)
+
+    def marks() -> list[str]:
+        holdout = Holdout(0.2, 0.2, 0, None, None, 5)
+        info = DataInfo("toy", (3,), "classes", 4, {})
+        in_memory = resident(info, INPUTS, CLASSES, holdout, 8).info
+        written = text(str(tmp_path), "bytes", 8, 0.1, 0.1, None, 8).info
+        return [in_memory.fingerprint, written.fingerprint, sampled_fingerprint([TensorDataset(INPUTS)])]
+
+    before = marks()
+    monkeypatch.setattr(of_samples, "LARGE", 11)
+    assert not {*before} & {*marks()}
+    assert before[0] == fingerprint([INPUTS, CLASSES])
 
 
 class Pairs(Dataset[Any]):

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.prepared import as_dataset
 from trainrun.protocols import Batch, BatchSpec, Position
-from trainrun.vocabulary.errors import ConfigError, DataError
+from trainrun.vocabulary.errors import ConfigError, DataError, ResumeError
 
 
 class Numbers(IterableDataset[Any]):
@@ -230,7 +230,34 @@ def test_another_number_of_processes_is_refused() -> None:
     assert_same(taken(streamed(Numbers(), num_workers=1), 1, alone[1].position), alone[2:])
 
 
-@pytest.mark.parametrize("value", [np.arange(3), np.float64(1), {1, 2}, Numbers()])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "text",
+        {"readers": []},
+        {"readers": [5], "since": 0},
+        {"readers": [{"pass": 0}], "since": 0},
+        {
+            "readers": [{"pass": 0, "first": 0, "read": 0, "state": {}}],
+            "since": 10**12,
+        },  # would read for ever
+    ],
+)
+def test_a_place_that_no_run_stores_is_refused(place: Any) -> None:
+    for use in (lambda data, position: taken(data, 1, position), DatasetData.require_position):
+        with pytest.raises(ResumeError, match="no place in a stream"):
+            use(streamed(Numbers()), Position(0, 8, place))
+
+
+def test_numbers_of_numpy_are_stored_as_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {"index": np.int64(8), "share": np.float32(0.5), "is_last": np.bool_(False)}
+    monkeypatch.setattr(Numbers, "state_dict", lambda self: state)
+    (reader,) = stored(taken(streamed(Numbers()), 1)[0].position).stream["readers"]  # type: ignore[index]
+    assert reader["state"] == {"index": 8, "share": 0.5, "is_last": False}
+    assert list(map(type, reader["state"].values())) == [int, float, bool]
+
+
+@pytest.mark.parametrize("value", [np.arange(3), b"bytes", {1, 2}, Numbers(), np.datetime64("2026-01-01")])
 def test_a_state_that_no_checkpoint_holds_is_refused(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Numbers, "state_dict", lambda _: {"random": [{"state": value}]})
     text = f"state_dict of Numbers holds a {type(value).__name__}; a checkpoint holds dicts"

@@ -62,6 +62,11 @@ def test_killed_in_mid_epoch(num_workers: int, command: Callable[..., Any], tmp_
     (tmp_path / "kill").touch()
     command(*words, "run_dir=killed", code=-9)
     (tmp_path / "kill").unlink()
+    if num_workers:
+        before = (tmp_path / "killed/config.yaml").read_bytes()
+        refused = command("resume", "killed", "data.num_workers=0", code=2)
+        assert "data.num_workers: must stay: each of 2 processes" in refused.err
+        assert (tmp_path / "killed/config.yaml").read_bytes() == before
     reads.unlink()
     command("resume", "killed")
     again = list(map(int, reads.read_text().split()))

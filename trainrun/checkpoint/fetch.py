@@ -6,6 +6,7 @@ of ranks stored it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def problem_among_ranks(path: Path, run_id: str | None) -> str | None:
     def share(path: Path, files: Mapping[str, Any]) -> str | None:
         if len(files) == 1 or ranks.size() == 1:
             return reader.damage_in(path, files)
-        ranks.broadcast_object([str(path), dict(files)])
+        ranks.broadcast_object([str(path), json.dumps(files)])  # as text: whatever a stranger wrote there
         return next(filter(None, ranks.gather(_share_of_damage(path, files))), None)
 
     return reader.problem_of(path, run_id, share)
@@ -148,7 +149,7 @@ def problem_among_ranks(path: Path, run_id: str | None) -> str | None:
 def assist() -> Any:
     """Look at files as long as the first rank asks for it; returns what it says last."""
     while isinstance(task := ranks.broadcast_object(None), list):
-        ranks.gather(_share_of_damage(Path(task[0]), task[1]))
+        ranks.gather(_share_of_damage(Path(task[0]), json.loads(task[1])))
     return task
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trainrun import ranks
 from trainrun.checkpoint import shards
-from trainrun.checkpoint.shards import Pieces
+from trainrun.checkpoint.shards import Pieces, is_finite
 from trainrun.run.files import object_in, read_json
 from trainrun.vocabulary.errors import ResumeError
 
@@ -25,7 +25,7 @@ FORMATS = (1, 2)  # whole tensors in state.pt, or shards beside it; a new one wh
 HASHERS = 4  # threads at most; hashing is faster than most disks
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _NAME = re.compile(r"step-(\d{9})")
-_LARGEST_MANIFEST_BYTES = 1 << 20  # a real one has about 500; more would fill the memory for a lie
+_LARGEST_MANIFEST_BYTES = 1 << 24  # a real one has about 150 a file; more would fill the memory for a lie
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -114,6 +114,8 @@ def _problem_of_manifest(manifest: dict[str, Any], path: Path, run_id: str | Non
         return f"holds step {manifest['step']}"
     if "state.pt" not in manifest["files"]:
         return "has a manifest without state.pt"
+    if not {"weights", "best_step"} <= manifest.keys():
+        return "has a manifest that does not say which weights are stored, or which are the best"
     if not isinstance(manifest["metrics_bytes"], int) or manifest["metrics_bytes"] < 0:
         return f"counts {manifest['metrics_bytes']} bytes of metrics.jsonl"
     return None
@@ -264,7 +266,7 @@ def not_finite_in(parts: Mapping[str, Any]) -> str | None:
     for name, tensor in weights.items():
         ranks.progressed()
         is_here = isinstance(tensor, Tensor) and not tensor.is_meta  # shards are looked at file by file
-        if is_here and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if is_here and not is_finite(tensor):
             return str(name)
     return None
 

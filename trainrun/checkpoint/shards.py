@@ -8,11 +8,11 @@ bytes     of the pieces, row by row; state.pt has shapes alone (on `meta`) in th
 
 from __future__ import annotations
 
+import errno
 import json
 import math
-import mmap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import add, lt, sub
 from pathlib import Path
@@ -21,13 +21,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainrun.vocabulary.errors import ConfigError
+
 PART_BYTES = 1 << 30  # of a file at most, so that threads and ranks can hash one each
 SUFFIX = ".safetensors"
 WEIGHTS = ("model/", "averager/model/")  # what the names of a state's weights begin with
 _BLOCK = 1 << 18  # numbers looked at at once
+_LARGEST_HEADER_BYTES = 100_000_000  # as safetensors has it; more would fill the memory for a lie
+_LARGEST_SIZE = 1 << 60  # a product of sizes that neither torch nor a file comes to
 _OFFSETS = "DCP_SHARDING_INFO"  # the name that torch gives them
 _WORDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64"}
 _WORDS |= {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+_WORDS |= {"U64": "uint64", "U32": "uint32", "U16": "uint16", "F8_E8M0": "float8_e8m0fnu"}
 _WORDS |= {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 _DTYPES: dict[str, torch.dtype] = {name: getattr(torch, word) for name, word in _WORDS.items()}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
@@ -96,12 +101,17 @@ def in_parts(shards: Shards) -> list[Part]:
 
 
 def encoded(part: Part, about: Mapping[str, str]) -> list[memoryview]:
-    """What a file holds, in order: the header with `about` in it, and the bytes of each tensor."""
+    """What a file holds, in order: the header with `about` in it, and the bytes of each tensor.
+
+    Raises ConfigError for a type that safetensors does not have.
+    """
     part = sorted(part, key=lambda item: -item[1].element_size())  # so that all numbers lie aligned
     places = {name: {"saved_offsets": list(place)} for name, _, place in part}
     header: dict[str, Any] = {"__metadata__": {"format": "pt", _OFFSETS: json.dumps(places), **about}}
     end = 0
     for name, tensor, _ in part:
+        if tensor.dtype not in _NAMES:
+            raise ConfigError.of("model", f"has {name} of {tensor.dtype}, which safetensors cannot hold")
         ends = [end, end := end + tensor.nbytes]
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": ends}
     text = json.dumps(header).encode()
@@ -121,7 +131,7 @@ def header_of(file: Path) -> dict[str, Piece]:
     """The pieces in a file. Raises ValueError for a header that claims what the file does not hold."""
     with file.open("rb") as opened:
         length, size = int.from_bytes(opened.read(8), "little"), file.stat().st_size
-        if length > size - 8:
+        if length > min(size - 8, _LARGEST_HEADER_BYTES):
             raise ValueError(f"{file.name} has a header of {length:,} bytes, and {size:,} in all")
         header = json.loads(opened.read(length), object_pairs_hook=_unique)
     places = json.loads(header.pop("__metadata__", {}).get(_OFFSETS, "{}"), object_pairs_hook=_unique)
@@ -131,7 +141,8 @@ def header_of(file: Path) -> dict[str, Piece]:
         sizes = entry["shape"]
         place = places[name]["saved_offsets"] if places else [0] * len(sizes)
         numbers = [*sizes, *place, *entry["data_offsets"]]
-        if not all(isinstance(number, int) and 0 <= number < 1 << 60 for number in numbers):
+        are_whole = all(isinstance(number, int) and 0 <= number < _LARGEST_SIZE for number in numbers)
+        if not are_whole or math.prod(filter(None, sizes)) >= _LARGEST_SIZE:
             raise ValueError(f"{file.name} has impossible sizes of {name}")
         piece = Piece(tuple(place), tuple(sizes), _DTYPES[entry["dtype"]], file, begin)
         begin += math.prod(sizes) * piece.dtype.itemsize
@@ -159,7 +170,7 @@ def pieces_in(files: Iterable[Path]) -> dict[str, Pieces]:
 
 
 def tensors_in(files: Iterable[Path]) -> dict[str, Tensor]:
-    """Shapes whose numbers `whole` reads. Raises as `header_of` does."""
+    """Shapes whose numbers `read` reads. Raises as `header_of` does."""
     shapes = {}
     for name, pieces in pieces_in(files).items():
         shapes[name] = torch.empty(pieces[0].sizes, dtype=pieces[0].dtype, device="meta")
@@ -169,12 +180,12 @@ def tensors_in(files: Iterable[Path]) -> dict[str, Tensor]:
 
 def misfit_of(pieces: Mapping[str, Pieces], tensors: Mapping[str, Tensor]) -> str | None:
     """What keeps pieces from being, together, just those tensors; None: nothing."""
-    if differing := pieces.keys() ^ tensors.keys():
+    if differing := pieces.keys() ^ {name for name, tensor in tensors.items() if tensor.numel()}:
         return f"does not hold {min(differing)} both in its state and in its shards"
-    for name, tensor in tensors.items():
-        if any(piece.dtype != tensor.dtype for piece in pieces[name]):
-            return f"holds pieces of {name} that are not of {tensor.dtype}"
-        if not _tile(tuple(tensor.shape), pieces[name]):
+    for name, parts in pieces.items():
+        if any(piece.dtype != tensors[name].dtype for piece in parts):
+            return f"holds pieces of {name} that are not of {tensors[name].dtype}"
+        if not _tile(tuple(tensors[name].shape), parts):
             return f"holds pieces of {name} that do not make it up"
     return None
 
@@ -189,35 +200,49 @@ def _tile(shape: tuple[int, ...], pieces: list[Piece]) -> bool:
     return len(cells) == len(pieces) == math.prod(map(len, ends))
 
 
-def _numbers_of(piece: Piece) -> Tensor:
-    """The numbers of a piece in its file: pages of it are in memory as long as this tensor is."""
+def _rows_of(piece: Piece, begin: int, end: int) -> Iterator[tuple[int, Tensor]]:
+    """(the number of the first, numbers) of a piece's rows, as many at a time as stay in a cache.
+
+    All have the same memory. Raises OSError for a file that ends within them.
+    """
+    if not (width := math.prod(piece.sizes[1:])):
+        return
+    memory = torch.empty(max(1, _BLOCK // width), *piece.sizes[1:], dtype=piece.dtype)
     with piece.file.open("rb") as file:
-        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    count = math.prod(piece.sizes)
-    return torch.frombuffer(pages, dtype=piece.dtype, count=count, offset=piece.start).view(piece.sizes)
+        file.seek(piece.start + begin * width * piece.dtype.itemsize)
+        for first in range(begin, end, len(memory)):
+            rows = memory[: end - first]
+            if file.readinto(_bytes_of(rows)) < rows.nbytes:
+                raise OSError(errno.EIO, f"{piece.file} was changed while it was read")
+            yield first, rows
 
 
 def read_box(pieces: Iterable[Piece], offsets: Place, into: Tensor) -> None:
     """Fill `into`, the box of a tensor that begins at `offsets`, with what the pieces hold of it."""
+    if not into.ndim:  # a number is read as a row of one
+        pieces = [replace(piece, offsets=(0,), sizes=(1,)) for piece in pieces]
+        offsets, into = (0,), into.view(1)
     ends = tuple(map(add, offsets, into.shape))
     for piece in pieces:
         begin, end = tuple(map(max, piece.offsets, offsets)), tuple(map(min, piece.ends, ends))
-        if all(map(lt, begin, end)):
-            here, there = (_slices(begin, end, origin) for origin in (offsets, piece.offsets))
-            into[here].copy_(_numbers_of(piece)[there])
+        if not all(map(lt, begin, end)):
+            continue
+        here, there = (_slices(begin[1:], end[1:], origin[1:]) for origin in (offsets, piece.offsets))
+        for row, rows in _rows_of(piece, begin[0] - piece.offsets[0], end[0] - piece.offsets[0]):
+            place = row + piece.offsets[0] - offsets[0]
+            into[(slice(place, place + len(rows)), *here)].copy_(rows[(slice(None), *there)])
 
 
 def _slices(begin: Place, end: Place, origin: Place) -> tuple[slice, ...]:
     return tuple(map(slice, map(sub, begin, origin), map(sub, end, origin)))
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A stored tensor with its numbers: those of one that has only pieces are read."""
-    if (pieces := pieces_at(tensor)) is None:
-        return tensor
-    into = torch.empty_like(tensor, device="cpu")
-    read_box(pieces, (0,) * into.ndim, into)
-    return into
+def read(stored: Tensor, into: Tensor) -> None:
+    """Copy a stored tensor into a live one, from its files where it is a shape alone."""
+    if (pieces := pieces_at(stored)) is None:
+        into.copy_(stored)
+    else:
+        read_box(pieces, (0,) * into.ndim, into)
 
 
 def pieces_at(tensor: Tensor) -> Pieces | None:
@@ -229,8 +254,17 @@ def pieces_at(tensor: Tensor) -> Pieces | None:
 def not_finite_in_file(pieces: Mapping[str, Piece]) -> str | None:
     """The name of a weight that holds a number that is not finite."""
     for name, piece in pieces.items():
-        if name.startswith(WEIGHTS) and piece.dtype.is_floating_point:
-            blocks = _numbers_of(piece).view(-1).split(_BLOCK)
-            if not all(block.isfinite().all() for block in blocks):
-                return name
+        sizes = piece.sizes or (1,)
+        rows = _rows_of(replace(piece, sizes=sizes), 0, sizes[0])
+        if name.startswith(WEIGHTS) and not all(is_finite(block) for _, block in rows):
+            return name
     return None
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; looked at block by block, which takes no memory."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    is_float8 = tensor.itemsize == 1  # of whose kinds torch looks at few
+    blocks = tensor.reshape(-1).split(_BLOCK)
+    return all(bool((block.float() if is_float8 else block).isfinite().all()) for block in blocks)

@@ -104,6 +104,7 @@ class Checkpoints:
         began = time.perf_counter()
         if self._reserved is not None:
             self._reserved.result()
+            self._reserved = None  # it would hold memory that later saves do without
         parts, shards = self._snapshot.take(self._stored(state))
         if record is None:
             assert shards is not None
@@ -158,7 +159,7 @@ class Checkpoints:
         path, content = path_of(self.folder, step), dict[str, Any]()
         if ranks.is_main_process():
             try:
-                content = _weights_in(path, self.run_id)
+                content = _weights_in(path, step, self.run_id)
             except ResumeError as error:
                 content = {"problem": str(error)}
         return fetch.load_weights(model, path, content)
@@ -245,21 +246,29 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
     steps = steps_in(folder)
     for step in reversed(steps):
         path = path_of(folder, step)
-        if (problem := problem_among_ranks(path, run_id)) is None:
-            parts = load_parts(path)
-            if (problem := problem_in(parts, step)) is None:
-                return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
+        parts, problem = _parts_in(path, step, run_id)
+        if problem is None:
+            return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
         warn(f"checkpoint {path.name} is damaged and skipped: {problem}")
     if steps:
         raise ResumeError(f"checkpoint: none of the {len(steps)} checkpoints in {folder} is valid")
     return None
 
 
-def _weights_in(path: Path, run_id: str) -> dict[str, Any]:
-    """The evaluated weights of a checkpoint, as `fetch.load_weights` takes them. Raises ResumeError."""
+def _parts_in(path: Path, step: int, run_id: str) -> tuple[dict[str, Any], str | None]:
+    """What a checkpoint holds, or else what is wrong with it."""
     if problem := problem_among_ranks(path, run_id):
+        return {}, problem
+    parts = load_parts(path)
+    return parts, problem_in(parts, step)
+
+
+def _weights_in(path: Path, step: int, run_id: str) -> dict[str, Any]:
+    """The evaluated weights of a checkpoint, as `fetch.load_weights` takes them. Raises ResumeError."""
+    parts, problem = _parts_in(path, step, run_id)
+    if problem:
         raise ResumeError(f"checkpoint: {path}: {problem}")
-    parts, weights = load_parts(path), manifest_of(path)["weights"]
+    weights = manifest_of(path)["weights"]
     names = "model" if weights == "raw" else "averager", "shards"
     return {"weights": weights, **{name: parts[name] for name in names if name in parts}}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.checkpoint import reader
-from trainrun.checkpoint.shards import pieces_at, tensors_in, whole
+from trainrun.checkpoint.shards import is_finite, pieces_at, read, tensors_in
 from trainrun.vocabulary.errors import ResumeError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
@@ -69,10 +69,9 @@ def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -
     for name, tensor in current.items():
         stored = weights.tensors.get(name)
         if name in fitting and stored is not None:
-            stored = whole(stored)
-            if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
+            read(stored, tensor)
+            if not is_finite(tensor):
                 raise ResumeError(f"init_from: {weights.path} holds numbers that are not finite in {name}")
-            tensor.copy_(stored)
         else:
             was = "not stored" if stored is None else f"{tuple(stored.shape)} stored"
             was = "by parameters.rules" if name in kept else was

@@ -205,6 +205,11 @@ class DatasetData:
             share = Shard(batch_spec.rank, batch_spec.num_ranks)
             yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
 
+    def require_position(self, position: Position) -> None:
+        """Raise ConfigError or ResumeError where training on a stream cannot go on from a position."""
+        if position.stream is not None and (own := self.streams.get("train")):
+            own.readers_at(position)
+
     def _parts(
         self, indices: Indices, position: Position, batch_spec: BatchSpec, seed: int
     ) -> Iterator[_Part]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from trainrun.data import scaling
 from trainrun.data.faults import first_unfit
 from trainrun.data.files import read_batches
-from trainrun.data.fingerprint import fingerprint
+from trainrun.data.fingerprint import fingerprint, order_mark
 from trainrun.data.lazy_indices import Indices
 from trainrun.data.order import Order, epoch_order, fold_of, hold_out, micro_batches, slices
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, PixelRange, Position, Samples, Shard
@@ -236,5 +236,5 @@ def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[s
         class_counts=tuple(torch.bincount(train, minlength=info.num_targets).tolist()) if is_classes else (),
         target_scaling=scaling.target_scaling(train) if info.kind == "values" else None,
         in_memory=True,
-        fingerprint=fingerprint([inputs, targets]),
+        fingerprint=fingerprint([inputs, targets, *order_mark(len(train))]),
     )

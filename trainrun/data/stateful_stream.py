@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from trainrun.data.samples import FailedSample, collate_of, describe_failure, name_of, source_of, stream
 from trainrun.protocols import BatchSpec, Position
-from trainrun.vocabulary.errors import ConfigError, DataError
+from trainrun.vocabulary.errors import ConfigError, DataError, ResumeError
 from trainrun.vocabulary.seeds import derive
 
 
@@ -32,30 +33,44 @@ class StatefulStream:
     initial: Any  # its state before anything was read
     last: object = None  # who read from it in this process
 
+    def __post_init__(self) -> None:
+        if isinstance(source_of(self.dataset), DataLoader):
+            self.num_workers = 0  # its processes are its own
+
     def load(self, state: Any, reader: object) -> None:
         """Let `reader` go on from a state; any other one has to load its own again."""
         self.last = reader
         self.dataset.load_state_dict(_plain(state, ""))
 
+    def readers_at(self, position: Position) -> tuple[list[Mapping[str, Any]], int]:
+        """Where each process stood after the last whole round, and how many windows have come since.
+
+        Raises ConfigError where other processes read than did, ResumeError for what no run has stored.
+        """
+        fresh, count = {"pass": 0, "first": 0, "read": 0, "state": self.initial}, max(self.num_workers, 1)
+        stored: Any = position.stream or {"readers": [fresh] * count, "since": 0}
+        stored = stored if isinstance(stored, Mapping) else {}
+        readers, since = stored.get("readers"), stored.get("since")
+        if not _are_readers(readers, fresh) or since not in range(len(readers)):
+            raise ResumeError("checkpoint: position/stream is no place in a stream")
+        if (was := len(readers)) != count:
+            text = f"must stay: each of {was} processes has read its own part of the stream, got {count}"
+            raise ConfigError.of("data.num_workers", text, f"data.num_workers={was}")
+        return readers, since
+
     def batches(
         self, position: Position, batch_spec: BatchSpec, seed: int, load: Callable[..., Any]
     ) -> Iterator[tuple[Any, int, Position]]:
         """(a batch, the number of its first sample, the position after its window), without end."""
-        is_loader = isinstance(source_of(self.dataset), DataLoader)  # whose processes are its own
-        num_workers = 0 if is_loader else self.num_workers
-        count, offset = max(num_workers, 1), position.offset
-        fresh = {"pass": 0, "first": 0, "read": 0, "state": self.initial}
-        stored = position.stream or {"readers": [fresh] * count, "since": 0}
-        if (was := len(stored["readers"])) != count:
-            text = f"decides what comes next: of {was} processes each has read a part, got {count}"
-            raise ConfigError.of("data.num_workers", text, f"data.num_workers={was}")
-        readers, now = stored["readers"], list(stored["readers"])
+        readers, first = self.readers_at(position)
+        now, count, offset = list(readers), len(readers), position.offset
         windows = _Windows(self, batch_spec, derive(seed, "stream"), readers)
-        with closing(load(windows, collate_fn=tuple, batch_size=None, num_workers=num_workers)) as reads:
+        how = {"collate_fn": tuple, "batch_size": None, "num_workers": self.num_workers}
+        with closing(load(windows, **how)) as reads:
             for turn, (batches, after) in enumerate(reads):
                 now[turn % count], since = after, (turn + 1) % count
                 readers = readers if since else list(now)
-                if turn >= stored["since"]:
+                if turn >= first:
                     position = Position(0, offset + batch_spec.window, {"readers": readers, "since": since})
                     yield from ((batch, offset + place, position) for batch, place in batches)
                     offset = position.offset
@@ -105,6 +120,12 @@ class _Windows(IterableDataset[Any]):
             set_epoch(reader["pass"])
 
 
+def _are_readers(stored: Any, fresh: Mapping[str, Any]) -> bool:
+    return isinstance(stored, list) and all(
+        isinstance(reader, Mapping) and reader.keys() == fresh.keys() for reader in stored
+    )
+
+
 def states_of(datasets: Mapping[str, Any]) -> dict[str, Any]:
     """The states of those that are streams with one; read them before anything else is."""
     streams: dict[str, Any] = {n: s for n, s in datasets.items() if isinstance(s, IterableDataset)}
@@ -115,8 +136,9 @@ def states_of(datasets: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any, name: str) -> Any:
     """A copy of a stream's state. Raises DataError for one that no checkpoint could hold."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
+    number = value.item() if isinstance(value, np.generic) else value
+    if number is None or type(number) in (bool, int, float, str):
+        return number
     if isinstance(value, Tensor) and value.layout == torch.strided:
         return value.detach().cpu().clone()
     if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainrun.data.fingerprint import fingerprint
+from trainrun.data.fingerprint import fingerprint, order_mark
 from trainrun.data.order import evenly_spaced
 from trainrun.data.resident import IndexedData, storage_for
 from trainrun.protocols import IGNORED, Batch, DataInfo, Position
@@ -120,12 +120,13 @@ def text(
     bounds = {"train": (0, end), "val": (end, size - num_test), "test": (size - num_test, size)}
     whole = torch.from_numpy(sequence)
     info = DataInfo(name, (block_size,), "tokens", len(vocabulary), {}, vocabulary=vocabulary)
-    info = replace(info, in_memory=True, fingerprint=fingerprint([whole]))
     if end <= block_size:
         text = f"data.block_size={block_size} is longer than the {end} {tokens} to train on"
         info = replace(info, notes=(f"{text}: every step sees the same window, the rest of it empty",))
     data = Text(info, whole, bounds, limit, eval_batch_size)
-    data.info = replace(info, sizes={split: len(data.splits.get(split, ())) for split in bounds})
+    sizes = {split: len(data.splits.get(split, ())) for split in bounds}
+    mark = fingerprint([whole, *order_mark(sizes["train"])])
+    data.info = replace(info, sizes=sizes, in_memory=True, fingerprint=mark)
     return data
 
 

@@ -34,6 +34,7 @@ from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Positive, Rate
 from trainrun.vocabulary.seeds import stream
 
+_EXACT = 1 << 24  # whole numbers up to this are exact in float32, in which ranks sum
 _Parts = dict[str, dict[str, Tensor]]  # the terms and the sums of a step, by name
 
 
@@ -196,12 +197,13 @@ class WindowGradients:
         their order is seen when the gradients are summed.
         """
         size, state = self.step.info.sizes["train"], self.state
-        is_plain = getattr(self.step.task, "counts_samples", False) and isinstance(counts["loss"], float)
+        is_plain = counts.keys() == {"", "loss"} and isinstance(counts["loss"], float)
+        is_plain = is_plain and getattr(self.step.task, "counts_samples", False)
         if size is None or not is_plain or state.precision.device.type != "cpu":
             return {}
         begins, ends = state.position, self.window[-1].position
-        end = ends.offset if ends.epoch == begins.epoch else size
-        return dict.fromkeys(("", "loss"), float(end - begins.offset))
+        count = (ends.offset if ends.epoch == begins.epoch else size) - begins.offset
+        return dict.fromkeys(("", "loss"), float(count)) if count <= _EXACT else {}
 
     def gradients(self) -> tuple[Tensor, StepResult]:
         """Fill every parameter's gradient, clipped where its norm is finite.

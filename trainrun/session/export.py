@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.checkpoint.commit import write
-from trainrun.checkpoint.shards import encoded, tensors_in, whole
+from trainrun.checkpoint.shards import encoded, read, tensors_in
 from trainrun.model.calling import arguments_of
 from trainrun.parameters.lora import merge
 from trainrun.protocols import DataInfo, TaskProtocol
@@ -174,7 +174,7 @@ def _read_safetensors(path: Path, model: nn.Module) -> Forward:
         for tensor in live.values():
             tensor.zero_()
         for name, tensor in tensors_in([path]).items():
-            live[name].copy_(whole(tensor))
+            read(tensor, live[name])
         return model(*args, **keywords)
 
     return forward

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.assembly.build import Parts
 from trainrun.assembly.schedule import LRPreview
+from trainrun.augment.pictures import unaugmented
 from trainrun.checkpoint.fetch import load_state
 from trainrun.checkpoint.reader import run_id_of, steps_in
 from trainrun.checkpoint.store import load_newest
@@ -100,8 +101,9 @@ def _refuse_state(parts: Parts, text: str) -> ResumeError:
 def _require_position(parts: Parts) -> None:
     """Raise ResumeError for a position in the data that the run's steps do not lead to."""
     state, size = parts.state, parts.info.sizes["train"]
-    if size is None:
-        return  # a stream has a cursor of its own
+    if size is None:  # a stream has a cursor of its own
+        getattr(unaugmented(parts.data), "require_position", lambda position: None)(state.position)
+        return
     expected, position = position_after(state.step, size, parts.batch_spec.window), state.position
     if position != expected:
         places = [f"sample {place.offset} of epoch {place.epoch}" for place in (position, expected)]
