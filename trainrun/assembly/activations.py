@@ -42,13 +42,13 @@ def activations_of(parts: Parts) -> Activations | None:
 def _kept_by(parts: Parts, size: int) -> tuple[int, tuple[int, int]]:
     """(samples, bytes with and without checkpointing) of one forward pass; all is left as it was."""
     state, model = parts.state, parts.state.model
-    counted = {_address(weight) for weight in model.parameters()}
+    counted = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     inputs, kept = 0, [0]  # bytes of what goes into blocks; kept outside of them, then within each
 
     def pack(tensor: Tensor, place: int) -> Tensor:
-        if (address := _address(tensor)) not in counted:
-            counted.add(address)
-            kept[place] += tensor.untyped_storage().nbytes()
+        if (storage := tensor.untyped_storage()).data_ptr() not in counted:
+            counted.add(storage.data_ptr())
+            kept[place] += storage.nbytes()
         return tensor
 
     def counting() -> saved_tensors_hooks:
@@ -75,7 +75,3 @@ def _kept_by(parts: Parts, size: int) -> tuple[int, tuple[int, int]]:
         graph = parts.task(model, batch)  # held while it counts, so that no address is used twice
         del graph
     return len(batch), (kept[0] + inputs + max(kept[1:], default=0), sum(kept))
-
-
-def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()

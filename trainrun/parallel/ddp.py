@@ -87,23 +87,22 @@ class _Bucket:
         self.parameters: list[nn.Parameter] = []
         self.dtype = dtype  # to send in; None: their own
         self.waits_for = 0  # gradients that are not there yet
-        self._flat = torch.empty(0)  # what is being summed
-        self.wait: Callable[[], None] | None = None  # for the sum, once it is sent
+        self.wait: Callable[[], None] | None = None  # for the sums, once they are sent
+        self._sums: tuple[Tensor, ...] = ()
 
     def send(self, *tail: Tensor) -> None:
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), *tail])
-        self._flat = flat if self.dtype is None else flat.to(self.dtype)
-        self.wait = ranks.start_sum([self._flat])
+        flat = flat if self.dtype is None else flat.to(self.dtype)
+        self._sums = flat.split([*(p.numel() for p in self.parameters), *map(len, tail)])
+        self.wait = ranks.start_sum([flat])
 
-    def receive(self) -> list[Tensor]:
+    def receive(self) -> tuple[Tensor, ...]:
         """The flat sum of each parameter's gradient, and the tail, once all have come."""
         assert self.wait is not None
         self.wait()
-        sizes = [p.numel() for p in self.parameters]
-        pieces = self._flat.split([*sizes, self._flat.numel() - sum(sizes)])
-        self._flat, self.wait = torch.empty(0), None
-        return list(pieces)
+        sums, self._sums, self.wait = self._sums, (), None
+        return sums
 
 
 class _Buckets:
