@@ -25,12 +25,3 @@ def in_buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
             buckets[-1].append(tensor)
             room -= tensor.nbytes
     return buckets
-
-
-def copy_back(bucket: list[Tensor], flat: Tensor) -> None:
-    """Put the pieces of a flat tensor back where they were taken from."""
-    import torch
-
-    pieces = zip(flat.split([tensor.numel() for tensor in bucket]), bucket, strict=True)
-    with torch.no_grad():
-        torch._foreach_copy_(bucket, [piece.view(tensor.shape) for piece, tensor in pieces])

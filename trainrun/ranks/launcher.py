@@ -116,7 +116,7 @@ def leave_store(store: Store, rank: int, living: set[int], limit: timedelta) -> 
     Where no launcher has the store the first rank holds it, and waits for all: they read there why they end.
     """
     store.set(f"left {rank}", "1")
-    holds_store = rank == 0 and not _has_store()
+    holds_store = rank == 0 and not has_store()
     store.wait([f"left {other}" for other in (living if holds_store else {min(living)})], limit)
 
 
@@ -160,13 +160,21 @@ def remember_folder(run_dir: str) -> None:
         store.set(f"folder {_runs}", run_dir)
 
 
-def _has_store() -> bool:
+def starts_again() -> bool:
+    """Whether torchrun starts the ranks again when this attempt fails."""
+    done, most = (
+        int(os.environ.get(f"TORCHELASTIC_{name}", 0)) for name in ("RESTART_COUNT", "MAX_RESTARTS")
+    )
+    return done < most
+
+
+def has_store() -> bool:
     """Whether the launcher has the store where ranks meet; else the first rank has it."""
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _is_kept() -> bool:
-    return _has_store() and "TORCHELASTIC_RUN_ID" in os.environ
+    return has_store() and "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _kept_store() -> Store | None:
