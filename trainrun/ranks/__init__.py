@@ -40,7 +40,6 @@ if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are an
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)  # for a rank that does not come, until `runtime.timeout` is read
-LINGER = timedelta(seconds=LINGER_S)  # so that the launcher ends no rank while another one writes why
 
 
 _place = RankInfo()
@@ -109,7 +108,7 @@ def leave(clean: bool) -> None:
         if clean or not (torch.cuda.is_available() or _heartbeat.has_pending):
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
-            leave_store(_store, _place.rank, _heartbeat.living, LINGER)
+            leave_store(_store, _place.rank, _heartbeat.living, LINGER_S)
     _heartbeat.close()
     _place, _heartbeat = RankInfo(), None
 
