@@ -41,8 +41,8 @@ class Work:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "SILENT_S", 0.4)
-    monkeypatch.setattr(heartbeat, "LINGER_S", 1.0)
+    monkeypatch.setattr(heartbeat, "SILENT_S", 0.8)
+    monkeypatch.setattr(heartbeat, "LINGER_S", 2.0)
     monkeypatch.setattr(heartbeat, "LEAST_SHARE", 0.15)  # all ranks are this process, which also waits
 
 

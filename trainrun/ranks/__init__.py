@@ -25,7 +25,6 @@ from trainrun.ranks.asked import asked as asked
 from trainrun.ranks.asked import forget_asked as forget_asked
 from trainrun.ranks.asked import num_meetings as num_meetings
 from trainrun.ranks.asked import take_agreed_save as take_agreed_save
-from trainrun.ranks.buckets import in_buckets
 from trainrun.ranks.heartbeat import LINGER_S, Heartbeat, Verdict, watch_nccl
 from trainrun.ranks.launcher import RankInfo as RankInfo
 from trainrun.ranks.launcher import command as command
@@ -39,6 +38,7 @@ if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are an
 
 T = TypeVar("T")
 
+BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
 TIMEOUT = timedelta(minutes=10)  # for a rank that does not come, until `runtime.timeout` is read
 
 
@@ -220,11 +220,13 @@ def start_sum(tensors: Sequence[Tensor], group: Any = None) -> Callable[[], None
 
 def broadcast(tensors: Sequence[Tensor]) -> None:
     """Give every rank the first one's values, in place and to the last bit."""
-    if _place.size == 1:
+    if _place.size == 1 or not tensors:
         return
     import torch
+    from torch._C._distributed_c10d import _compute_bucket_assignment_by_size
 
-    for bucket in in_buckets([tensor.detach() for tensor in tensors]):
+    for indices in _compute_bucket_assignment_by_size([*tensors], [BUCKET_BYTES])[0]:
+        bucket = [tensors[index].detach() for index in indices]
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
         _start(flat.view(torch.uint8), None)()
         pieces = zip(flat.split([tensor.numel() for tensor in bucket]), bucket, strict=True)

@@ -13,7 +13,6 @@ import os
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -79,7 +78,6 @@ class Heartbeat:
         self._count = self._collective = 0
         self._tasks: list[str] = []
         self._pending: list[Work] = []
-        self._letters = Counter[tuple[int, int]]()
         self._has_failed, self._ended = False, threading.Event()
         self._beat()
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
@@ -148,22 +146,17 @@ class Heartbeat:
 
     def post(self, to: int, text: str) -> None:
         """Leave another rank a text, which it collects."""
-        self._store.set(self._letter(self._rank, to), text)
+        self._store.queue_push(f"letters {self._rank} {to}", text)
 
     def collect(self, source: int) -> str:
         """The next text of another rank, waited for as a collective is."""
-        key, since, pause_s = self._letter(source, self._rank), _Since(), 0.001
-        while not self._store.check([key]):
+        key, since, pause_s = f"letters {source} {self._rank}", _Since(), 0.001
+        while not self._store.queue_len(key):
             since = self._look(since, lambda rank, _: rank == source)
             time.sleep(pause_s)
             pause_s = min(self._every_s, 1.5 * pause_s)
-        text: str = self._store.get(key).decode()
-        self._store.delete_key(key)
+        text: str = self._store.queue_pop(key).decode()
         return text
-
-    def _letter(self, source: int, to: int) -> str:
-        self._letters[source, to] += 1
-        return f"letter {source} {to} {self._letters[source, to]}"
 
     def _look(self, since: _Since, is_late: Callable[[int, Beat], bool]) -> _Since:
         """When each rank that is waited for made progress. Raises where others failed or are overdue."""
