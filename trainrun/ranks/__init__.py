@@ -93,8 +93,8 @@ def join() -> None:
 def leave(clean: bool) -> None:
     """The last act of a process; `clean` where every rank came to its end.
 
-    The first rank's end is waited for, so that the launcher, which ends all when one has ended,
-    does not end it while it saves or writes what happened.
+    The lowest living rank's end is waited for, so that the launcher, which ends all when one has
+    ended, does not end it while it saves or writes what happened.
     """
     global _place, _heartbeat
     if _heartbeat is None:
