@@ -15,7 +15,7 @@ import torch
 
 import trainrun
 from trainrun import protocols
-from trainrun.checkpoint.reader import FORMAT as CHECKPOINT_FORMAT
+from trainrun.checkpoint.reader import FORMATS as CHECKPOINT_FORMATS
 from trainrun.cli.guide import pages
 from trainrun.config import stored
 from trainrun.config.compose.composer import Composer
@@ -102,7 +102,8 @@ def test_files_have_the_fields(cli: Callable[..., Any], folder: Path) -> None:
 def test_formats_are_those_that_are_written() -> None:
     text = " ".join(block.text for block in BLOCKS)
     assert f"# trainrun config.yaml, format {stored.FORMAT} " in text
-    assert f"the field format, {CHECKPOINT_FORMAT}," in text
+    whole, sharded = CHECKPOINT_FORMATS
+    assert f"the field format, {whole}, or {sharded} with shards," in text
 
 
 def test_python_names_are_the_public_ones() -> None:
