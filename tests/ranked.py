@@ -228,8 +228,8 @@ def meetings() -> dict[str, Any]:
     mixed = [torch.full((3, 2), me), torch.tensor(10 * int(me)), torch.full((2,), me, dtype=torch.float64)]
     picture = torch.arange(48.0).view(1, 3, 4, 4).mul(me).contiguous(memory_format=torch.channels_last)
     given = [nn.Parameter(torch.full((2,), me)), torch.tensor([me > 1]), torch.full((3,), me).bfloat16()]
-    ranks.add([*mixed, picture])
-    ranks.broadcast(given)
+    ranks.start_sum(mixed)()
+    ranks.broadcast([*given, picture])
     return {
         "place": (ranks.rank(), ranks.size(), ranks.is_main_process()),
         "added": mixed,
@@ -248,9 +248,9 @@ def meetings() -> dict[str, Any]:
 
 
 def _large() -> tuple[float, float]:
-    """Extremes of a sum that takes several buckets."""
+    """Extremes of what the first rank gives in several buckets."""
     tensors = [torch.full((5_000_000,), float(ranks.rank() + 1)) for _ in range(3)]
-    ranks.add(tensors)
+    ranks.broadcast(tensors)
     return min(float(t.min()) for t in tensors), max(float(t.max()) for t in tensors)
 
 
@@ -572,7 +572,7 @@ def fail_on(rank: int, how: str) -> str:
         if count == 2 and ranks.rank() == rank:
             if how == "killed":
                 os._exit(9)
-            raise RuntimeError("sample 17 is broken")
+            raise RuntimeError("sample 17 is broken\nand what else is to be said")
         step(state, [batch])
     raise AssertionError("nothing failed")
 

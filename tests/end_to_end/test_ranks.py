@@ -62,6 +62,7 @@ RUN = ["data=dataset", DATA.format("train", 42), DATA.format("val", 10), "data.t
 RUN += ["model.width=8", "batch_size=4", "budget=5ep", "loop.log_every=4step", "checkpoint.every=3step"]
 RUN += ["regularization=ema", "logger=console", "task.metrics=[own_metric.largest]", "run_dir=run"]
 METRIC = "def largest(outputs, targets):\n    return float(outputs.max())\n"
+GO_ON = "\nto go on:\n  torchrun --nproc-per-node 2 -m trainrun resume run\n"
 ACCUMULATED = "loop.accumulate=2"
 STEPS = 30
 
@@ -221,7 +222,8 @@ def test_a_killed_rank_ends_all_and_what_was_saved_goes_on(
     assert ended[rank].error == "died"
     other = ended[1 - rank]
     assert other.value.code == 10
-    assert other.value.err.endswith(f"\nrank {rank} died\n"[rank == 0 :])  # the first had lines before it
+    text = f"\nrank {rank} died\n{GO_ON}"
+    assert other.value.err.endswith(text[rank == 0 :])  # the first had lines before it
     assert (status(folder)["state"], status(folder)["reason"]) == ("failed", f"rank {rank} died")
     assert any((folder / "run" / "checkpoints").glob("step-*"))
     if rank == 1:
@@ -242,7 +244,7 @@ def test_a_rank_that_stops_is_named_in_time(in_ranks: Ranks, rank: int, folder: 
     assert ended[rank].error == "died"  # by the launcher's hand
     text = f"rank {rank} did not come within 2 seconds (runtime.timeout)"
     assert ended[1 - rank].value.code == 10
-    assert ended[1 - rank].value.err.endswith(f"{text}\n")
+    assert ended[1 - rank].value.err.endswith(f"{text}\n{GO_ON}")
     found = status(folder)
     assert (found["state"], found["exit_code"], found["reason"]) == ("failed", 10, text)
 

@@ -41,8 +41,8 @@ class Work:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "SILENT_S", 0.4)
-    monkeypatch.setattr(heartbeat, "LINGER_S", 1.0)
+    monkeypatch.setattr(heartbeat, "SILENT_S", 0.8)
+    monkeypatch.setattr(heartbeat, "LINGER_S", 2.0)
     monkeypatch.setattr(heartbeat, "LEAST_SHARE", 0.15)  # all ranks are this process, which also waits
 
 
@@ -214,7 +214,7 @@ def test_a_lost_connection_between_ranks_that_live_is_called_so(hearts: Any) -> 
 
 def test_what_a_rank_says_of_its_own_failure_goes_before(hearts: Any) -> None:
     first, second = hearts(2)
-    second._store.set(heartbeat.FAILURE, '[1, "sample 17 is broken"]')
+    second.publish(heartbeat.Verdict("rank 1 failed: sample 17 is broken"))
     with pytest.raises(RuntimeError) as raised:
         wait(first, Work())
     assert first.judge(raised.value) == "rank 1 failed: sample 17 is broken"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from torch.distributed import HashStore, TCPStore
@@ -16,6 +21,7 @@ from trainrun.ranks.launcher import (
     first_host,
     is_srun,
     launched,
+    leave_store,
     recall_folder,
     remember_folder,
     slurm_variables,
@@ -155,6 +161,49 @@ def test_a_rank_that_an_attempt_lacks_is_named(said: pytest.MonkeyPatch) -> None
     attempt(store)
     with pytest.raises(RuntimeError, match="rank 1 did not come"):
         agree_on_attempt(store, RankInfo(0, 3, 0, 3), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("has_launcher", "living", "order"),
+    [
+        (True, {0, 1, 2}, {0: set(), 1: {0}, 2: {0}}),
+        (True, {1, 2}, {1: set(), 2: {1}}),  # the first died
+        (False, {0, 1, 2}, {0: {1, 2}, 1: {0}, 2: {0}}),  # it holds the store
+        (False, {0, 2}, {0: {2}, 2: {0}}),
+    ],
+)
+def test_the_lowest_living_rank_writes_before_the_others_leave_and_who_holds_the_store_leaves_last(
+    has_launcher: bool, living: set[int], order: dict[int, set[int]], said: pytest.MonkeyPatch
+) -> None:
+    say(said, TORCHELASTIC_USE_AGENT_STORE=str(has_launcher))
+    for rank, awaited in order.items():
+        store = HashStore()
+        for other in living - {rank, *awaited}:
+            store.set(f"left {other}", "1")  # which changes nothing
+        with pytest.raises(RuntimeError) if awaited else nullcontext():
+            leave_store(store, rank, living, 0.05)
+        for other in awaited:
+            store.set(f"left {other}", "1")
+        leave_store(store, rank, living, 5)
+
+
+def test_where_the_first_rank_holds_the_store_its_death_is_told_without_the_frames_of_cpp() -> None:
+    """Ranks as srun starts them, which have not imported torch."""
+    code = (
+        "import os; from trainrun import ranks; os.environ['RANK'] = '0' if os.fork() else '1'\n"
+        "ranks.join()\n"
+        "os._exit(9) if ranks.rank() == 0 else ranks.add_numbers([1.0])"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TORCH", "SLURM"))
+    }
+    environment |= place | {"WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 9
+    assert ended.stderr == "trainrun: rank 0 or its machine died\n"
 
 
 def test_a_store_of_the_attempts_own_needs_no_name(said: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ import torch
 from trainrun import ranks
 from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
+from trainrun.ranks.heartbeat import Verdict
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 from trainrun.run.record import write_status
-from trainrun.session.failure import record_for_main_process, reported
+from trainrun.session.failure import failure_recorded, record_for_main_process, reported
 from trainrun.vocabulary.errors import EvaluationOutOfMemoryError, OutOfMemoryError, RankFailedError
 
 DIED = RankFailedError("another rank died")
@@ -26,6 +27,30 @@ def test_where_the_main_process_died_another_records_why_the_run_ended(tmp_path:
     status = read_json(tmp_path / "status.json")
     assert (status["state"], status["exit_code"], status["reason"]) == ("failed", 10, "another rank died")
     assert status["run_id"] == "abc"
+
+
+def test_the_reason_is_what_happened_without_the_advice(tmp_path: Path) -> None:
+    for error in (OutOfMemoryError("out of memory", "", "to try:", "  trainrun"), DIED):
+        (tmp_path / "config.yaml").touch()
+        write_status(tmp_path, state="running")
+        with pytest.raises(type(error)), failure_recorded(tmp_path):
+            raise error
+        assert read_json(tmp_path / "status.json")["reason"] == error.args[0]
+
+
+@pytest.mark.parametrize("attempt", ["0", "1"])
+def test_what_lost_a_rank_names_the_command_that_goes_on_unless_torchrun_does(
+    attempt: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    monkeypatch.setattr(ranks, "verdict", lambda: Verdict("rank 1 died", [1], has_died=True))
+    with pytest.raises(RankFailedError) as caught, reported(lambda error: None, small(), tmp_path):
+        raise DIED
+    assert caught.value.args == (
+        *DIED.args,
+        *["", "to go on:", f"  trainrun resume {tmp_path}"][: 3 * int(attempt)],
+    )
 
 
 @pytest.mark.parametrize("state", ["interrupted", "completed"])

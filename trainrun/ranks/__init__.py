@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +25,7 @@ from trainrun.ranks.asked import asked as asked
 from trainrun.ranks.asked import forget_asked as forget_asked
 from trainrun.ranks.asked import num_meetings as num_meetings
 from trainrun.ranks.asked import take_agreed_save as take_agreed_save
-from trainrun.ranks.buckets import copy_back, in_buckets
-from trainrun.ranks.heartbeat import FAILURE, LINGER_S, Heartbeat, watch_nccl
+from trainrun.ranks.heartbeat import LINGER_S, Heartbeat, Verdict, watch_nccl
 from trainrun.ranks.launcher import RankInfo as RankInfo
 from trainrun.ranks.launcher import command as command
 from trainrun.ranks.launcher import launched as launched
@@ -40,8 +38,8 @@ if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are an
 
 T = TypeVar("T")
 
+BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
 TIMEOUT = timedelta(minutes=10)  # for a rank that does not come, until `runtime.timeout` is read
-LINGER = timedelta(seconds=LINGER_S)  # so that the launcher ends no rank while another one writes why
 
 
 _place = RankInfo()
@@ -95,11 +93,11 @@ def join() -> None:
 def leave(clean: bool) -> None:
     """The last act of a process; `clean` where every rank came to its end.
 
-    The first rank's end is waited for, so that the launcher, which ends all when one has ended,
-    does not end it while it saves or writes what happened.
+    The lowest living rank's end is waited for, so that the launcher, which ends all when one has
+    ended, does not end it while it saves or writes what happened.
     """
     global _place, _heartbeat
-    if _place.size == 1 or _heartbeat is None:
+    if _heartbeat is None:
         return
     import torch
 
@@ -110,7 +108,7 @@ def leave(clean: bool) -> None:
         if clean or not (torch.cuda.is_available() or _heartbeat.has_pending):
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
-            leave_store(_store, _place.rank, _heartbeat.living, LINGER)
+            leave_store(_store, _place.rank, _heartbeat.living, LINGER_S)
     _heartbeat.close()
     _place, _heartbeat = RankInfo(), None
 
@@ -152,10 +150,9 @@ def is_lowest_living() -> bool:
     return _place.rank == (min(_heartbeat.living) if _heartbeat is not None else 0)
 
 
-def has_main_process_stopped() -> bool:
-    """Whether the first rank lives, but does nothing any more."""
-    verdict = _heartbeat.verdict if _heartbeat is not None else None
-    return verdict is not None and 0 in verdict.missing and not verdict.has_died
+def verdict() -> Verdict:
+    """Why this rank could not meet the others; without text where it could."""
+    return _heartbeat.verdict if _heartbeat is not None else Verdict("")
 
 
 def end(code: int) -> None:
@@ -176,15 +173,14 @@ def report_failure(error: BaseException) -> bool:
 
     A mistake that all ranks make is printed once, and the first rank says that another one failed.
     """
-    if _place.size == 1 or _store is None:
-        return True
     if isinstance(error, RankFailedError):
         return is_lowest_living()
-    text = str(error) or type(error).__name__
-    with suppress(RuntimeError):
-        number, first = json.loads(_store.compare_set(FAILURE, "", json.dumps([_place.rank, text])))
-        return bool(number == _place.rank or first != text)
-    return True
+    cause = str(error).partition("\n")[0] or type(error).__name__
+    mine = first = Verdict(f"rank {_place.rank} failed: {cause}", cause=cause)
+    if _heartbeat is not None:
+        with suppress(RuntimeError):
+            first = _heartbeat.publish(mine)
+    return first.text == mine.text or first.cause != cause
 
 
 @contextmanager
@@ -222,38 +218,29 @@ def start_sum(tensors: Sequence[Tensor], group: Any = None) -> Callable[[], None
     return wait
 
 
-def add(tensors: Sequence[Tensor]) -> None:
-    """Sum each tensor over the ranks, in place; shapes and types are the same on all."""
-    if _place.size == 1:
-        return
-    import torch
-
-    flats = [(bucket, torch.cat([t.reshape(-1) for t in bucket])) for bucket in in_buckets(tensors)]
-    start_sum([flat for _, flat in flats])()
-    for bucket, flat in flats:
-        copy_back(bucket, flat)
-
-
 def broadcast(tensors: Sequence[Tensor]) -> None:
     """Give every rank the first one's values, in place and to the last bit."""
-    if _place.size == 1:
+    if _place.size == 1 or not tensors:
         return
     import torch
+    from torch._C._distributed_c10d import _compute_bucket_assignment_by_size
 
-    for bucket in in_buckets([tensor.detach() for tensor in tensors]):
+    for indices in _compute_bucket_assignment_by_size([*tensors], [BUCKET_BYTES])[0]:
+        bucket = [tensors[index].detach() for index in indices]
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
         _start(flat.view(torch.uint8), None)()
-        copy_back(bucket, flat)
+        pieces = zip(flat.split([tensor.numel() for tensor in bucket]), bucket, strict=True)
+        torch._foreach_copy_(bucket, [piece.view(tensor.shape) for piece, tensor in pieces])
 
 
 def add_numbers(numbers: Sequence[float]) -> list[float]:
     """Sum each number over the ranks. The hosts meet here, so that a rank that died is noticed."""
-    return _on_hosts(numbers, "SUM")
+    return _start_on_hosts(numbers, "SUM")()
 
 
 def largest(numbers: Sequence[float]) -> list[float]:
     """Of each number the ranks' largest."""
-    return _on_hosts(numbers, "MAX")
+    return _start_on_hosts(numbers, "MAX")()
 
 
 def start_total(numbers: Mapping[str, float | Tensor]) -> Callable[[], dict[str, float | Tensor]]:
@@ -297,12 +284,10 @@ def collect(source: int) -> str:
         return _heartbeat.collect(source)
 
 
-def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
-    return _start_on_hosts(numbers, operation)() if _place.size > 1 else list(numbers)
-
-
 def _start_on_hosts(numbers: Sequence[float], operation: str) -> Callable[[], list[float]]:
     """Begin to join numbers; with them go what this rank was asked."""
+    if _place.size == 1:
+        return lambda: list(numbers)
     import torch
 
     row = torch.tensor([*numbers, *asked()], dtype=torch.float64)

@@ -13,13 +13,14 @@ import os
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from trainrun.ranks.launcher import has_store
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ BEAT_S = 0.5
 SILENT_S = 3.0  # without a beat: a process that is dead or stopped
 LINGER_S = 5.0  # for all to say that they failed; a launcher ends them 30 s after the first
 LEAST_SHARE = 0.005  # of a processor's time; a slow download takes as much, a sleeping process less
-FAILURE, VERDICT = "failure", "verdict"  # keys in the store
+VERDICT = "verdict"  # a key in the store
 _HOST = os.uname().nodename
 _Since = dict[tuple[int, int, int], float]  # when (rank, its collective, its progress) was first seen
 _WATCHED = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}
@@ -57,6 +58,7 @@ class Verdict:
     text: str
     missing: Sequence[int] = ()
     has_died: bool = False
+    cause: str = ""  # where a rank failed by itself, in its own words
 
 
 class OverdueError(RuntimeError):
@@ -76,7 +78,6 @@ class Heartbeat:
         self._count = self._collective = 0
         self._tasks: list[str] = []
         self._pending: list[Work] = []
-        self._letters = Counter[tuple[int, int]]()
         self._has_failed, self._ended = False, threading.Event()
         self._beat()
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
@@ -145,27 +146,22 @@ class Heartbeat:
 
     def post(self, to: int, text: str) -> None:
         """Leave another rank a text, which it collects."""
-        self._store.set(self._letter(self._rank, to), text)
+        self._store.queue_push(f"letters {self._rank} {to}", text)
 
     def collect(self, source: int) -> str:
         """The next text of another rank, waited for as a collective is."""
-        key, since, pause_s = self._letter(source, self._rank), _Since(), 0.001
-        while not self._store.check([key]):
+        key, since, pause_s = f"letters {source} {self._rank}", _Since(), 0.001
+        while not self._store.queue_len(key):
             since = self._look(since, lambda rank, _: rank == source)
             time.sleep(pause_s)
             pause_s = min(self._every_s, 1.5 * pause_s)
-        text: str = self._store.get(key).decode()
-        self._store.delete_key(key)
+        text: str = self._store.queue_pop(key).decode()
         return text
-
-    def _letter(self, source: int, to: int) -> str:
-        self._letters[source, to] += 1
-        return f"letter {source} {to} {self._letters[source, to]}"
 
     def _look(self, since: _Since, is_late: Callable[[int, Beat], bool]) -> _Since:
         """When each rank that is waited for made progress. Raises where others failed or are overdue."""
         beats, now = self._beats(), time.monotonic()
-        if any(beat.has_failed for beat in beats) or self._store.check([FAILURE]):
+        if any(beat.has_failed for beat in beats) or self._store.check([VERDICT]):
             raise RuntimeError("another rank has failed")
         late = [rank for rank, beat in enumerate(beats) if is_late(rank, beat)]
         others = late or [rank for rank in range(len(beats)) if rank != self._rank]
@@ -180,10 +176,14 @@ class Heartbeat:
         try:
             self.verdict = self._judge(error)
         except RuntimeError:
-            has_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # which holds the store
-            holder = f"torchrun on {os.environ['MASTER_ADDR']}" if has_launcher else "rank 0 or its machine"
-            self.verdict = Verdict(f"{holder} died", () if has_launcher else (0,), has_died=True)
+            holder = f"torchrun on {os.environ['MASTER_ADDR']}" if has_store() else "rank 0 or its machine"
+            self.verdict = Verdict(f"{holder} died", () if has_store() else (0,), has_died=True)
         return self.verdict.text
+
+    def publish(self, verdict: Verdict) -> Verdict:
+        """The first verdict that any rank came to, which is that of all."""
+        text = self._store.compare_set(VERDICT, "", json.dumps(asdict(verdict)))
+        return Verdict(**json.loads(text))
 
     @property
     def living(self) -> set[int]:
@@ -218,25 +218,17 @@ class Heartbeat:
     def _judge(self, error: RuntimeError) -> Verdict:
         self._has_failed = True
         self._beat()
-        missing = error.args[0] if isinstance(error, OverdueError) else None
+        if isinstance(error, OverdueError):
+            return self.publish(self._verdict_on(error.args[0], self._beats(), error))
         deadline, heard = time.monotonic() + LINGER_S, dict[tuple[int, int], float]()
         while True:
-            if self._store.check([FAILURE]):
-                return Verdict("rank {} failed: {}".format(*json.loads(self._store.get(FAILURE))))
-            if self._store.check([VERDICT]):
-                return Verdict(**json.loads(self._store.get(VERDICT)))
             beats, now = self._beats(), time.monotonic()
             heard = {(r, beat.count): heard.get((r, beat.count), now) for r, beat in enumerate(beats)}
             away = [rank for rank, beat in enumerate(beats) if not beat.has_failed]
             silent = [r for (r, _), first in heard.items() if r in away and now - first > SILENT_S]
-            if missing is not None or len(silent) == len(away) or now > deadline:
-                break
+            if self._store.check([VERDICT]) or len(silent) == len(away) or now > deadline:
+                return self.publish(self._verdict_on(silent or away, beats, error))
             time.sleep(self._every_s / 2)
-        if missing is None:
-            missing = silent or away
-        verdict = self._verdict_on(missing, beats, error)
-        text = self._store.compare_set(VERDICT, "", json.dumps(asdict(verdict)))
-        return Verdict(**json.loads(text))
 
     def _verdict_on(self, missing: Sequence[int], beats: Sequence[Beat], error: RuntimeError) -> Verdict:
         if not missing:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _STEP = {  # what Slurm says of a task, beside what it says of the job
-    *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
-    *("SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+    *("JOB_ID", "STEP_ID", "STEP_NUM_TASKS", "STEP_TASKS_PER_NODE", "STEP_NODELIST"),
+    *("PROCID", "LOCALID", "NODEID"),
 }
 _PORTS = range(10_000, 30_000)  # below those that systems hand out by themselves
 
@@ -39,11 +39,11 @@ class RankInfo:
 
 def launched() -> RankInfo:
     """What the launcher says in the environment; one process where there is none."""
-    said = slurm_variables() | os.environ
-    if not all(name in said for name in _LAUNCHED):
+    variables = slurm_variables() | os.environ
+    if not variables.keys() >= set(_LAUNCHED):
         return RankInfo()
-    number, total, local = (int(said[name]) for name in _LAUNCHED[:3])
-    return RankInfo(number, total, local, int(said.get("LOCAL_WORLD_SIZE", total)))
+    rank, size, local_rank = (int(variables[name]) for name in _LAUNCHED[:3])
+    return RankInfo(rank, size, local_rank, int(variables.get("LOCAL_WORLD_SIZE", size)))
 
 
 def slurm_variables() -> dict[str, str]:
@@ -51,18 +51,18 @@ def slurm_variables() -> dict[str, str]:
 
     A batch script and the shell of salloc know how many tasks the job may have, and are one process.
     """
-    said = os.environ
-    if not said.keys() >= _STEP or int(said["SLURM_STEP_NUM_TASKS"]) < 2:
+    slurm = {name.removeprefix("SLURM_"): value for name, value in os.environ.items() if name[:6] == "SLURM_"}
+    if not slurm.keys() >= _STEP or int(slurm["STEP_NUM_TASKS"]) < 2:
         return {}
-    per_node = re.findall(r"(\d+)(?:\(x(\d+)\))?", said["SLURM_STEP_TASKS_PER_NODE"])  # 2(x3),1
+    per_node = re.findall(r"(\d+)(?:\(x(\d+)\))?", slurm["STEP_TASKS_PER_NODE"])  # 2(x3),1
     counts = [count for count, nodes in per_node for _ in range(int(nodes or 1))]
-    number = 97 * int(said["SLURM_JOB_ID"]) + int(said["SLURM_STEP_ID"])
+    number = 97 * int(slurm["JOB_ID"]) + int(slurm["STEP_ID"])
     return {
-        "RANK": said["SLURM_PROCID"],
-        "WORLD_SIZE": said["SLURM_STEP_NUM_TASKS"],
-        "LOCAL_RANK": said["SLURM_LOCALID"],
-        "LOCAL_WORLD_SIZE": counts[int(said["SLURM_NODEID"])],
-        "MASTER_ADDR": first_host(said["SLURM_STEP_NODELIST"]),
+        "RANK": slurm["PROCID"],
+        "WORLD_SIZE": slurm["STEP_NUM_TASKS"],
+        "LOCAL_RANK": slurm["LOCALID"],
+        "LOCAL_WORLD_SIZE": counts[int(slurm["NODEID"])],
+        "MASTER_ADDR": first_host(slurm["STEP_NODELIST"]),
         "MASTER_PORT": str(_PORTS[number % len(_PORTS)]),
     }
 
@@ -110,16 +110,17 @@ def store_of_attempt(info: RankInfo, limit: timedelta) -> Store:
     return PrefixStore(agree_on_attempt(store, info, limit.total_seconds()), store)
 
 
-def leave_store(store: Store, rank: int, living: set[int], limit: timedelta) -> None:
+def leave_store(store: Store, rank: int, living: set[int], limit_s: float) -> None:
     """Wait for the lowest living rank, which writes how the run ended.
 
     Where no launcher has the store the first rank holds it, and waits for all: they read there why they end.
     """
     store.set(f"left {rank}", "1")
-    if rank == 0 and not _has_store():
-        store.wait([f"left {other}" for other in living], 4 * limit)  # they may be late on a busy machine
+    if rank == 0 and not has_store():
+        awaited, limit_s = living, 4 * limit_s  # they may be late on a busy machine
     else:
-        store.wait([f"left {min(living)}"], limit)
+        awaited = {min(living)}
+    store.wait([f"left {other}" for other in awaited], timedelta(seconds=limit_s))
 
 
 def agree_on_attempt(store: Store, info: RankInfo, limit_s: float) -> str:
@@ -162,13 +163,21 @@ def remember_folder(run_dir: str) -> None:
         store.set(f"folder {_runs}", run_dir)
 
 
-def _has_store() -> bool:
+def starts_again() -> bool:
+    """Whether torchrun starts the ranks again when this attempt fails."""
+    done, most = (
+        int(os.environ.get(f"TORCHELASTIC_{name}", 0)) for name in ("RESTART_COUNT", "MAX_RESTARTS")
+    )
+    return done < most
+
+
+def has_store() -> bool:
     """Whether the launcher has the store where ranks meet; else the first rank has it."""
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _is_kept() -> bool:
-    return _has_store() and "TORCHELASTIC_RUN_ID" in os.environ
+    return has_store() and "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _kept_store() -> Store | None:

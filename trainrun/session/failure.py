@@ -15,6 +15,7 @@ from trainrun.assembly.build import Parts
 from trainrun.data.workers import workers_error
 from trainrun.loop.loop import Loop
 from trainrun.model.blocks import blocks_of
+from trainrun.ranks.launcher import starts_again
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 from trainrun.run.record import write_status
@@ -49,7 +50,10 @@ def reported(report: Callable[[BaseException], None], parts: Parts, run_dir: Pat
 
 
 def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> BaseException:
-    """Out of memory or a dead worker in our words; any other error stays."""
+    """Out of memory, a dead worker or a lost rank in our words; any other error stays."""
+    if isinstance(error, RankFailedError) and ranks.verdict().missing and not starts_again():
+        line = shlex.join([*ranks.command(), "resume", str(run_dir)])
+        return RankFailedError(*error.args, "", "to go on:", f"  {line}")
     if isinstance(error, EvaluationOutOfMemoryError):
         return _out_of_memory(parts, run_dir, evaluating=True)
     if isinstance(error, TrainrunError):
@@ -89,20 +93,23 @@ def record_for_main_process(run_dir: Path, error: BaseException) -> None:
     """
     if not isinstance(error, RankFailedError) or not ranks.is_lowest_living():
         return
-    needs_lock = not ranks.has_main_process_stopped()
+    verdict = ranks.verdict()
+    has_stopped = 0 in verdict.missing and not verdict.has_died
     with (
         contextlib.suppress(TrainrunError, OSError),
-        lock(run_dir) if needs_lock else contextlib.nullcontext(),
+        contextlib.nullcontext() if has_stopped else lock(run_dir),
     ):
         if read_json(run_dir / "status.json").get("state") == "running":
-            write_status(run_dir, state="failed", exit_code=error.exit_code, reason=str(error))
+            write_status(run_dir, state="failed", exit_code=error.exit_code, reason=error.args[0])
 
 
 def _exit_of(error: BaseException) -> tuple[int, str]:
     """(exit code, reason in one line)."""
     code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
     is_ours = isinstance(error, TrainrunError)
-    text = " ".join(str(error).split()) if is_ours else f"{type(error).__name__}: {error}"
+    text = (
+        " ".join(str(next(iter(error.args), "")).split()) if is_ours else f"{type(error).__name__}: {error}"
+    )
     return code, (text.splitlines() or [""])[0]
 
 

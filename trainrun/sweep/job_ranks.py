@@ -53,15 +53,10 @@ def _be_rank(rank: int, size: int, reading: int, work: Callable[[], int]) -> int
     for number in ENDING:  # until the run has handlers of its own
         signal.signal(number, signal.SIG_IGN if rank else signal.SIG_DFL)
     end_with_starter(signal.SIGTERM)
-    named: dict[str, object] = {
-        "RANK": rank,
-        "WORLD_SIZE": size,
-        "LOCAL_RANK": rank,
-        "LOCAL_WORLD_SIZE": size,
-    }
-    named |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": int(os.read(reading, 5))}
-    named |= {"TORCHELASTIC_USE_AGENT_STORE": True}
+    named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
     os.environ.update({name: str(value) for name, value in named.items()})
+    port = os.read(reading, 5).decode()
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": "True"}
     code = run_guarded(work, [])
     ranks.leave(clean=False)
     sys.stdout.flush()
