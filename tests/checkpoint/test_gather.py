@@ -62,6 +62,11 @@ def test_a_part_that_fails_costs_the_save_alone(how: str, in_ranks: Ranks, tmp_p
         assert first.error.startswith(kind) and "RankFailedError" in last.error
         assert ("No space left on device (rank 2)" if how == "full" else "bias holds numbers") in first.error
         assert [path.name for path in folder.iterdir()] == ["step-000000003"]  # nothing is left
+    if how == "full":
+        needed = int(first.error.split("it needs ")[1].split(" bytes")[0].replace(",", ""))
+        shard = (folder / "step-000000003" / "shard-00000-00000.safetensors").read_bytes()
+        numbers = len(shard) - 8 - int.from_bytes(shard[:8], "little")
+        assert needed >= numbers + (folder / "step-000000003" / "state.pt").stat().st_size
     assert problem_of(folder / "step-000000003", "this run") is None
     assert not (folder / "step-000000004").exists()
 

@@ -51,7 +51,11 @@ def test_samples_whose_order_is_computed_are_others_than_before(
         info = DataInfo("toy", (3,), "classes", 4, {})
         in_memory = resident(info, INPUTS, CLASSES, holdout, 8).info
         written = text(str(tmp_path), "bytes", 8, 0.1, 0.1, None, 8).info
-        return [in_memory.fingerprint, written.fingerprint, sampled_fingerprint([TensorDataset(INPUTS)])]
+        return [
+            in_memory.fingerprint,
+            written.fingerprint,
+            sampled_fingerprint([TensorDataset(INPUTS, CLASSES)]),
+        ]
 
     before = marks()
     monkeypatch.setattr(of_samples, "LARGE", 11)

@@ -14,8 +14,8 @@ from typing import Any
 
 from trainrun import ranks
 from trainrun.checkpoint.commit import digest_of, write
-from trainrun.checkpoint.reader import HASHERS, not_finite_in
-from trainrun.checkpoint.shards import SUFFIX, WEIGHTS, Shards, box_of, encoded, in_parts, writes
+from trainrun.checkpoint.reader import HASHERS
+from trainrun.checkpoint.shards import SUFFIX, WEIGHTS, Shards, box_of, encoded, in_parts, is_finite, writes
 from trainrun.vocabulary.errors import NonFiniteError
 
 NOT_FINITE = "holds numbers that are not finite; nothing was saved over the last good checkpoint"
@@ -63,8 +63,8 @@ def collect(folder: Path, shards: Shards) -> dict[str, Any]:
 def _written(folder: Path, shards: Shards) -> Iterator[dict[str, Any]]:
     """A message of each file that was written, or of why none is."""
     weights = {name: tensor for name, (tensor, _) in shards.items() if name.startswith(WEIGHTS)}
-    if name := not_finite_in({"model": weights}):
-        yield {"not_finite": name}
+    if bad := [name for name, tensor in weights.items() if not is_finite(tensor)]:
+        yield {"not_finite": bad[0]}
         return
     try:
         with ThreadPoolExecutor(HASHERS) as threads:

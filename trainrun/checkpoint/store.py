@@ -211,7 +211,8 @@ class Checkpoints:
                 num_bytes = commit(final, {"state.pt": packed, "manifest.json": manifest})
             self._forget_old(about["step"], best_steps)
         except OSError as error:
-            raise storage_failed(final, error, body.tell()) from None
+            num_bytes = body.tell() + sum(tensor.nbytes for tensor, _ in (shards or {}).values())
+            raise storage_failed(final, error, num_bytes) from None
         step, path, seconds = about["step"], str(final), time.perf_counter() - began
         return CheckpointSaved(
             step=step, path=path, num_bytes=num_bytes, seconds=seconds, blocked_s=blocked_s

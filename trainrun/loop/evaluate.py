@@ -158,12 +158,12 @@ def predictions(
 def sample_text(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
     """What the task lets the model write, nothing where it has no `sample`; training reads none of it."""
     write = getattr(task, "sample", None)
-    is_main = ranks.is_main_process()
-    if write is None or not (is_main or is_divided(model)):
+    if write is None or not (ranks.is_main_process() or is_divided(model)):
         return ""
     seed_forward(0, 0, precision.device)
     with evaluation_mode(model), without_gradients(model), precision.autocast(), uncompiled():
-        return str(write(model)) if is_main else str(write(model))[:0]
+        text = str(write(model))
+    return text if ranks.is_main_process() else ""
 
 
 def collect(
