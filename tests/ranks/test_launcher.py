@@ -187,6 +187,22 @@ def test_the_lowest_living_rank_writes_before_the_others_leave_and_who_holds_the
         leave_store(store, rank, living, 5)
 
 
+def test_a_rank_says_that_it_left_when_it_needs_the_store_no_more(said: pytest.MonkeyPatch) -> None:
+    """Else whoever holds it may be gone while it waits; also where nobody came."""
+    say(said, TORCHELASTIC_USE_AGENT_STORE="False")
+    store = HashStore()
+    leaving = threading.Thread(target=leave_store, args=(store, 1, {0, 1}, 5))
+    leaving.start()
+    leaving.join(0.1)
+    assert not store.check(["left 1"])
+    leave_store(store, 0, {0, 1}, 5)
+    leaving.join(5)
+    assert store.check(["left 0", "left 1"])
+    with pytest.raises(RuntimeError):
+        leave_store(store, 4, {3, 4}, 0.05)
+    assert store.check(["left 4"])
+
+
 def test_where_the_first_rank_holds_the_store_its_death_is_told_without_the_frames_of_cpp() -> None:
     """Ranks as srun starts them, which have not imported torch."""
     code = (

@@ -108,6 +108,7 @@ def leave(clean: bool) -> None:
         if clean or not (torch.cuda.is_available() or _heartbeat.has_pending):
             torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
+            _heartbeat.close()  # no beat into a store that is gone
             leave_store(_store, _place.rank, _heartbeat.living, LINGER_S)
     _heartbeat.close()
     _place, _heartbeat = RankInfo(), None

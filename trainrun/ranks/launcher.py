@@ -115,12 +115,13 @@ def leave_store(store: Store, rank: int, living: set[int], limit_s: float) -> No
 
     Where no launcher has the store the first rank holds it, and waits for all: they read there why they end.
     """
-    store.set(f"left {rank}", "1")
-    if rank == 0 and not has_store():
-        awaited, limit_s = living, 4 * limit_s  # they may be late on a busy machine
-    else:
-        awaited = {min(living)}
-    store.wait([f"left {other}" for other in awaited], timedelta(seconds=limit_s))
+    try:
+        if rank != min(living):
+            store.wait([f"left {min(living)}"], timedelta(seconds=limit_s))
+    finally:
+        store.set(f"left {rank}", "1")  # the last that is asked of the store, which may be gone then
+    if rank == 0 and not has_store():  # the others may be late on a busy machine
+        store.wait([f"left {other}" for other in living], timedelta(seconds=4 * limit_s))
 
 
 def agree_on_attempt(store: Store, info: RankInfo, limit_s: float) -> str:
