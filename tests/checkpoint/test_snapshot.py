@@ -88,3 +88,13 @@ def test_copies_share_no_storage_and_hold_no_more_than_their_own() -> None:
 def test_a_tensor_larger_than_a_region_and_one_with_holes_are_copied() -> None:
     large, holes = torch.arange(1 << 25, dtype=torch.int32), torch.arange(24).view(4, 6)[:, ::2]
     assert same_bits(Snapshot().take([large, holes]), [large, holes])
+
+
+def test_a_conjugate_is_not_taken_for_what_it_shares_memory_with() -> None:
+    numbers = torch.randn(3, 2, dtype=torch.complex64)
+    copies = Snapshot().take(
+        {"numbers": numbers, "conjugate": numbers.conj(), "negative": numbers.conj().imag}
+    )
+    assert torch.equal(copies["numbers"], numbers)
+    assert torch.equal(copies["conjugate"], numbers.conj())
+    assert torch.equal(copies["negative"], -numbers.imag)

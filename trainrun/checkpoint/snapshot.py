@@ -54,7 +54,11 @@ class Snapshot:
     def _placed(self, tree: Any, copies: Copies) -> Any:
         """The containers around memory for copies, which are yet to be made."""
         if isinstance(tree, Tensor):
-            return tree if tree.is_meta else self._tensor(tree.detach(), copies)
+            if tree.is_meta:
+                return tree
+            return self._tensor(
+                tree.detach().resolve_conj().resolve_neg(), copies
+            )  # views in the same memory
         return mapped(tree, "", lambda value, key, path: self._placed(value, copies))
 
     def _tensor(self, source: Tensor, copies: Copies) -> Tensor:
