@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from trainrun import ranks
 from trainrun.session.exit_code import run_guarded
 from trainrun.vocabulary.errors import (
     ConfigError,
     DataError,
     FolderBusyError,
+    NonFiniteError,
     Problem,
     ResumeError,
     StorageError,
@@ -68,6 +70,16 @@ def test_an_unexpected_error_has_its_traceback(error: Exception, capsys: pytest.
     assert err.startswith("Traceback (most recent call last):\n")
     assert f"unexpected {type(error).__name__}: " in err
     assert "line" in err and "raise error" in err
+
+
+def test_another_rank_says_who_it_is_unless_all_ranks_met_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ranks, "is_lowest_living", lambda: False)
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    for error in (DataError("data: gone"), NonFiniteError("the gradient's norm is nan")):
+        run_guarded(raising(error), [])
+    assert capsys.readouterr().err == "rank 1: data: gone\nthe gradient's norm is nan\n"
 
 
 def test_a_mistake_is_answered_with_the_corrected_line(capsys: pytest.CaptureFixture[str]) -> None:

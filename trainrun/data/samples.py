@@ -253,7 +253,7 @@ def describe_error(error: BaseException, module: str) -> str:
 
 
 def describe_failure(dataset: Dataset[Any], index: int, error: BaseException) -> str:
-    """Describe an error in a sample: whose it is, its number, and what went wrong where."""
+    """Say which sample failed and why, with the place in the code that is not ours."""
     if isinstance(error, DataError):
         return str(error)
     reason = describe_error(error, type(source_of(dataset)).__module__)

@@ -14,7 +14,13 @@ from trainrun import ranks
 from trainrun.config.commands import COMMANDS
 from trainrun.config.suggest import corrected_line
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import ConfigError, OutOfMemoryError, StorageError, TrainrunError
+from trainrun.vocabulary.errors import (
+    ConfigError,
+    NonFiniteError,
+    OutOfMemoryError,
+    StorageError,
+    TrainrunError,
+)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a disk, not of the code
@@ -34,7 +40,8 @@ def run_guarded(command: Callable[[], int], words: list[str]) -> int:
 
 
 def _exit_of(error: Exception, words: list[str]) -> int:
-    who = "" if ranks.is_lowest_living() else f"rank {ranks.rank()}: "
+    is_of_all = isinstance(error, NonFiniteError)  # whichever rank is the first to say it
+    who = "" if is_of_all or ranks.is_lowest_living() else f"rank {ranks.rank()}: "
     failure = _as_trainrun_error(error)
     if failure is None:
         if ranks.report_failure(error):
