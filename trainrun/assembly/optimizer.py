@@ -55,7 +55,9 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
     if isinstance(optimizer, torch.optim.LBFGS):
         if len(optimizer.param_groups) > 1:
             raise ConfigError.of("optimizer", "L-BFGS takes one group of parameters")
-        for parameter in optimizer.param_groups[0]["params"]:  # it views gradients, which lie alike, as vectors
+        for parameter in optimizer.param_groups[0][
+            "params"
+        ]:  # it views gradients, which lie alike, as vectors
             parameter.data = parameter.data.contiguous()
     return optimizer
 
