@@ -135,11 +135,14 @@ def test_rows_of_no_numbers_are_not_read_for_ever(tmp_path: Path) -> None:
     assert shards.not_finite_in_file({name: piece for name, (piece,) in pieces.items()}) is None
 
 
-def test_a_file_that_ends_while_it_is_read_is_an_error_of_the_disk(tmp_path: Path) -> None:
+def test_a_file_that_ends_while_it_is_read_is_said_in_words(tmp_path: Path) -> None:
     (file,) = stored(tmp_path, {"w": [(torch.ones(9, 3), (0, 0))]})
     pieces = pieces_in([file])
     os.truncate(file, file.stat().st_size - 4)
-    with pytest.raises(OSError, match="was changed while it was read"):
+    with pytest.raises(ResumeError, match="cannot be read: it was changed while it was read"):
+        read_box(pieces["w"], (0, 0), torch.empty(9, 3))
+    file.unlink()
+    with pytest.raises(ResumeError, match="cannot be read: No such file"):
         read_box(pieces["w"], (0, 0), torch.empty(9, 3))
 
 

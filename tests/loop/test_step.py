@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toy import CLASSES, CPU, FEATURES, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
+from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
+from trainrun.loop import step as loop_step
 from trainrun.loop.step import Clip, WindowGradients, are_finite
 from trainrun.loss import CrossEntropy, as_loss
 from trainrun.precision import Precision, ScaledPrecision
@@ -567,3 +569,16 @@ def test_an_empty_share_of_a_mixed_window_sums_what_the_others_sum() -> None:
         (changed,) = WindowGradients(step, state, [step.changed(batch, 0, 0)]).window
         names.append(list(task(state.model.train(), changed).sums))
     assert names == [["correct_mixed"]] * 2
+
+
+def test_counts_that_float32_cannot_hold_are_summed_before_the_loss_is_weighed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside the gradients they would be sums in float32."""
+    assert int(torch.tensor(float(loop_step._EXACT + 1))) == loop_step._EXACT
+    data = ToyData()
+    state, step, window = new_state(mlp()), new_step(data, ToyTask()), windows(data, 12, 1, 1)[0]
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    assert WindowGradients(step, state, window)._counting is None
+    monkeypatch.setattr(loop_step, "_EXACT", 11)
+    assert WindowGradients(step, state, window)._counting is not None

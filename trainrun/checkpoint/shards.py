@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 PART_BYTES = 1 << 30  # of a file at most, so that threads and ranks can hash one each
 SUFFIX = ".safetensors"
@@ -213,12 +213,15 @@ def _rows_of(piece: Piece, begin: int, end: int) -> Iterator[tuple[int, Tensor]]
         for first in range(begin, end, len(memory)):
             rows = memory[: end - first]
             if file.readinto(_bytes_of(rows)) < rows.nbytes:
-                raise OSError(errno.EIO, f"{piece.file} was changed while it was read")
+                raise OSError(errno.EIO, "it was changed while it was read")
             yield first, rows
 
 
 def read_box(pieces: Iterable[Piece], offsets: Place, into: Tensor) -> None:
-    """Fill `into`, the box of a tensor that begins at `offsets`, with what the pieces hold of it."""
+    """Fill `into`, the box of a tensor that begins at `offsets`, with what the pieces hold of it.
+
+    Raises ResumeError for a file that cannot be read.
+    """
     if not into.ndim:  # a number is read as a row of one
         pieces = [replace(piece, offsets=(0,), sizes=(1,)) for piece in pieces]
         offsets, into = (0,), into.view(1)
@@ -228,9 +231,12 @@ def read_box(pieces: Iterable[Piece], offsets: Place, into: Tensor) -> None:
         if not all(map(lt, begin, end)):
             continue
         here, there = (_slices(begin[1:], end[1:], origin[1:]) for origin in (offsets, piece.offsets))
-        for row, rows in _rows_of(piece, begin[0] - piece.offsets[0], end[0] - piece.offsets[0]):
-            place = row + piece.offsets[0] - offsets[0]
-            into[(slice(place, place + len(rows)), *here)].copy_(rows[(slice(None), *there)])
+        try:
+            for row, rows in _rows_of(piece, begin[0] - piece.offsets[0], end[0] - piece.offsets[0]):
+                place = row + piece.offsets[0] - offsets[0]
+                into[(slice(place, place + len(rows)), *here)].copy_(rows[(slice(None), *there)])
+        except OSError as error:
+            raise ResumeError(f"checkpoint: {piece.file} cannot be read: {error.strerror}") from None
 
 
 def _slices(begin: Place, end: Place, origin: Place) -> tuple[slice, ...]:
