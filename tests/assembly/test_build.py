@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun import train
 from trainrun.assembly import plan
 from trainrun.assembly.build import Parts, _collect_again, build, rates_of
 from trainrun.config.check import check
@@ -297,13 +296,3 @@ def test_the_collector_that_the_command_line_stopped_goes_on_without_what_is_the
     finally:
         gc.enable()
         gc.unfreeze()
-
-
-def test_lbfgs_takes_kernels_that_lie_channels_last(folder: Path) -> None:
-    """Whole runs with them and without end alike."""
-    words = ["data.limit=40", "model=cnn", "model.dropout=0", "optimizer=lbfgs", "batch_size=full"]
-    losses = []
-    for where in ("true", "false"):
-        result = train([*words, "budget=3step", "logger=none", f"runtime.channels_last={where}"])
-        losses.append(result.metrics["test"]["loss"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

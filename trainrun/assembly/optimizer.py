@@ -53,8 +53,6 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
     skip_compiler_import()
     optimizer = make.at("optimizer", node, {"params": params, "model": model})
     if isinstance(optimizer, torch.optim.LBFGS):
-        if len(optimizer.param_groups) > 1:
-            raise ConfigError.of("optimizer", "L-BFGS takes one group of parameters")
         for parameter in optimizer.param_groups[0][
             "params"
         ]:  # it views gradients, which lie alike, as vectors
