@@ -16,7 +16,7 @@ from torture.settings import RANK_KILLS, SEED
 from toy import same_bits
 
 from trainrun.checkpoint.reader import load_parts
-from trainrun.checkpoint.shards import whole
+from trainrun.checkpoint.shards import read
 
 SIZE = 2
 # 90 training samples are windows of 16 and one of 10: micro-batches of 4, 4 and 2, and none for the last.
@@ -38,7 +38,10 @@ def state(folder: Path) -> dict[str, Any]:
     """The newest weights, raw and averaged, whole."""
     stored = load_parts(max((folder / "run" / "checkpoints").glob("step-*")))
     named = stored["model"] | {f"average.{name}": t for name, t in stored["averager"]["model"].items()}
-    return {name: whole(tensor) for name, tensor in named.items()}
+    weights = {name: torch.empty_like(stored, device="cpu") for name, stored in named.items()}
+    for name, weight in weights.items():
+        read(named[name], weight)
+    return weights
 
 
 def metrics(folder: Path) -> bytes:
