@@ -12,6 +12,7 @@ import pytest
 import ranked
 import torch
 from ranked import Ranks, serving
+from rounding import near
 from torture.settings import RANK_KILLS, SEED
 from toy import same_bits
 
@@ -51,16 +52,7 @@ def metrics(folder: Path) -> bytes:
 def assert_close(folder: Path, other: Path) -> None:
     torch.testing.assert_close(state(folder), state(other), rtol=0, atol=1e-5)
     lines, expected = ([json.loads(line) for line in metrics(f).splitlines()] for f in (folder, other))
-    assert lines == near(expected)
-
-
-def near(value: Any) -> Any:
-    """The same to rounding, in all containers."""
-    if isinstance(value, dict):
-        return {key: near(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [near(inner) for inner in value]
-    return pytest.approx(value, rel=1e-5, abs=1e-5) if isinstance(value, float) else value
+    assert lines == near(expected, 1e-5)
 
 
 def line(folder: Path, engine: str, size: int) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 import ranked
 import torch
 from ranked import KINDS, Came, Ranks
+from rounding import near
 
 TORTURE = pytest.mark.torture
 SHARDED = [kind for kind in KINDS if kind != "l-bfgs"]  # which is refused
@@ -33,14 +34,6 @@ def together(in_ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> list[
     return in_ranks.values(2, ranked.train_sharded, tmp_path_factory.mktemp("two"), 2, None, "every", SHARDED)
 
 
-def near(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: near(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [near(inner) for inner in value]
-    return pytest.approx(value, rel=1e-4, abs=1e-5) if isinstance(value, float) else value
-
-
 @pytest.mark.parametrize("kind", SHARDED)
 def test_two_ranks_train_as_one(kind: str, together: list[dict[str, Came]], alone: dict[str, Came]) -> None:
     compare(kind, [each[kind] for each in together], alone[kind])
@@ -58,7 +51,7 @@ def compare(kind: str, ranks: list[Came], single: Came) -> None:
         lines, expected = ([json.loads(line) for line in c.metrics.splitlines()] for c in (ranks[0], single))
         assert len(lines) == len(expected) > 0
         for ours, theirs in zip(lines, expected, strict=True):
-            assert ours == near(theirs)
+            assert ours == near(theirs, 1e-4)
 
 
 HARD = ("sam", "class weights", "parameters used by some", "clipping and a penalty", "adamw and an average")
@@ -220,7 +213,7 @@ def test_a_run_of_two_ranks_is_that_of_one(words: tuple[str, ...], in_ranks: Ran
     plain = [word for word in words if not word.startswith("parallel.")]
     expected = metrics_of(in_ranks, tmp_path / "one", 1, *plain, "loop.accumulate=4")
     cut = "parallel=fsdp", f"loop.accumulate={4 // size}"
-    assert metrics_of(in_ranks, tmp_path / "more", size, *words, *cut) == near(expected)
+    assert metrics_of(in_ranks, tmp_path / "more", size, *words, *cut) == near(expected, 1e-4)
 
 
 @pytest.mark.parametrize("words", cases(REFUSED, SAMPLE[1]))

@@ -53,9 +53,8 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
     skip_compiler_import()
     optimizer = make.at("optimizer", node, {"params": params, "model": model})
     if isinstance(optimizer, torch.optim.LBFGS):
-        for parameter in optimizer.param_groups[0][
-            "params"
-        ]:  # it views gradients, which lie alike, as vectors
+        # It views gradients as vectors, and these lie as their weights do.
+        for parameter in optimizer.param_groups[0]["params"]:
             parameter.data = parameter.data.contiguous()
     return optimizer
 

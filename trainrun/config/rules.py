@@ -8,17 +8,16 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
-from trainrun.config.diagnose import NO_EFFECT, misfit_option
+from trainrun.config.diagnose import misfit_option
 from trainrun.config.modules import problems_of_gan, problems_of_modules
+from trainrun.config.optimizer_rules import OPTIMIZER_RULES
 from trainrun.config.overrides import Override
-from trainrun.config.paths import groups
-from trainrun.config.plain import read_option
 from trainrun.config.scheduled_numbers import problems_of_also
 from trainrun.config.show import option
 from trainrun.config.signature import constant_of
 from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
-from trainrun.config.tree import ReadableSettings, leaves, until_faulty
+from trainrun.config.tree import ReadableSettings, leaves, target_of, until_faulty
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.duration import Duration, parse
 from trainrun.vocabulary.errors import Problem
@@ -26,7 +25,6 @@ from trainrun.vocabulary.errors import Problem
 Settings = Mapping[str, Any]
 
 _NAME = re.compile(r"(?![._-])([A-Za-z0-9._-]|[^\x00-\x7f\s]){1,100}")
-_CLIPS = ("norm", "value", "agc")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
@@ -119,7 +117,7 @@ def _table(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, Any]) -> Iterator[Problem]:
     """A task for other targets than a built-in data set has."""
     data, task = choices.get("data"), str(choices.get("task"))
-    if not _target(s, "data").startswith("trainrun.data.") or data in (None, "dataset"):
+    if not target_of(s, "data").startswith("trainrun.data.") or data in (None, "dataset"):
         return
     selected = {word.key: word.value for word in map(Override.parse, option("data", str(data)).selects)}
     fitting = selected.get("task") or ""
@@ -136,7 +134,7 @@ def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, 
 
 
 def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    task, loss = _target(s, "task"), _target(s, "loss")
+    task, loss = target_of(s, "task"), target_of(s, "loss")
     if loss.endswith(".Distillation") and task != "trainrun.task.classification.Classification":
         yield Problem("loss", "distillation compares the logits of classes; it needs task=classification")
         return
@@ -153,7 +151,7 @@ def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """A model that sees the tokens it should predict, or not enough of the text to predict them."""
-    task, model = _target(s, "task").rpartition(".")[2], _target(s, "model")
+    task, model = target_of(s, "task").rpartition(".")[2], target_of(s, "model")
     if task == "LanguageModel" and model == "trainrun.model.transformer.Transformer":
         yield Problem("model", "transformer sees the tokens that it should predict", "model=gpt")
     if task == "MaskedLM" and model in ("trainrun.model.gpt.GPT", "trainrun.model.recurrent.Recurrent"):
@@ -166,74 +164,6 @@ def _balanced_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]
         if s["data"].get("balanced") and s["loss"].get(key) == "balanced":
             text = "balanced would count twice: data.balanced=true draws all classes equally often already"
             yield Problem(f"loss.{key}", text, f"loss.{key}=null")
-
-
-def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    if _target(s, "optimizer") not in ("trainrun.optimizer.lbfgs", "torch.optim.LBFGS"):
-        return
-    if _target(s, "precision").endswith(".fp16"):
-        yield Problem("precision", "fp16's changing loss scale breaks L-BFGS's line search", "precision=fp32")
-    clip = s["loop"].get("clip") or {}
-    for key in (f"loop.clip.{kind}" for kind in _CLIPS if clip.get(kind) is not None):
-        yield Problem(key, "clipped gradients break L-BFGS's curvature", f"{key}=null")
-    rules = s["parameters"].get("rules") or {}
-    if any(isinstance(rule, Mapping) and {"lr", "weight_decay"} & rule.keys() for rule in rules.values()):
-        text = "L-BFGS takes one group of parameters; no lr or weight_decay by rule"
-        yield Problem("parameters.rules", text)
-
-
-def _sam(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    if _target(s, "optimizer") not in ("trainrun.optimizer.sam", "trainrun.optimizer.sam.sam"):
-        return
-    if _target(s, "precision").endswith(".fp16"):
-        text = "fp16 skips a step that overflows, but SAM's two evaluations share one loss scale"
-        yield Problem("precision", f"{text}; use bf16 or fp32", "precision=bf16")
-    base = s["optimizer"].get("base")
-    if wrong := misfit_option("optimizer", base, "adamw or {momentum: {momentum: 0.8}}"):
-        yield Problem("optimizer.base", wrong)
-        return
-    name = next(iter(base)) if isinstance(base, Mapping) else base
-    if name in ("sam", "lbfgs", "schedule_free"):
-        text = f"{name} cannot be wrapped: it evaluates the window or averages the weights by itself"
-        yield Problem("optimizer.base", text, "optimizer.base=momentum")
-
-
-def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    """An average in the place of a schedule: two of either would undo each other."""
-    if not _target(s, "optimizer").endswith(".schedule_free_adamw"):
-        return
-    if _target(s, "scheduler") != "trainrun.scheduler.constant":
-        text = "schedule_free averages instead of a schedule; use warmup_constant or constant"
-        yield Problem("scheduler", text, "scheduler=warmup_constant")
-    for name in filter(_regularizers(s).__contains__, ("ema", "swa")):
-        text = f"leave out {name}: schedule_free averages the weights itself, and one average is possible"
-        yield Problem("regularization", text)
-
-
-def _configure_optimizers(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    """A module's own optimizer and schedules, and what would have no effect beside them."""
-    if not _target(s, "optimizer").endswith(".configure_optimizers"):
-        return
-    if _target(s, "task") != "trainrun.task.lightning.Lightning":
-        text = "own calls the configure_optimizers of a LightningModule, with task=lightning"
-        yield Problem("optimizer", f"{text}; name another by optimizer._target_=my_code.MyOptimizer")
-        return
-    for group, name in (("scheduler", "constant"), ("parameters", "default")):
-        plain = read_option(groups()[group][name], group)
-        changed = [key for key, value in s[group].items() if value != plain.get(key)]
-        if "_target_" in changed:
-            yield Problem(group, NO_EFFECT, f"{group}={name}")
-        else:
-            yield from (Problem(f"{group}.{key}", NO_EFFECT) for key in changed)
-    yield from (Problem(f"optimizer.{key}", NO_EFFECT) for key in s["optimizer"] if key != "_target_")
-
-
-def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    clip = s["loop"].get("clip")
-    kinds = _CLIPS if isinstance(clip, Mapping) else ()
-    given = [f"loop.clip.{kind}" for kind in kinds if clip.get(kind) is not None]
-    for key in given[1:]:
-        yield Problem(key, f"cannot be combined with {given[0]}", f"{key}=null")
 
 
 def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -251,7 +181,7 @@ def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     is_last = "parallel.reduce" in explicit and s["parallel"].get("reduce") == "last"
     if is_last and s["loop"]["accumulate"] == 1:
         yield Problem("parallel.reduce", "has no effect because loop.accumulate is 1")
-    if _target(s, "augment").endswith(".none") and s["augment"].get("until"):
+    if target_of(s, "augment").endswith(".none") and s["augment"].get("until"):
         text = "has no effect because augment=none changes no sample"
         yield Problem("augment.until", text, "augment.until=null")
     if "monitor" in explicit and data.get("val_fraction") == 0 and "val" not in data:
@@ -261,7 +191,7 @@ def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 def _monitor(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     monitor = s["monitor"]
     name = re.sub(r"^((val|valid|validation|test|train|training)[/_.-])?", "", monitor)
-    task = _target(s, "task")
+    task = target_of(s, "task")
     may_have_more = s["task"].get("metrics") or constant_of(task, "logs_more")
     metrics = [] if may_have_more else list(metrics_of(task))
     better = name if not metrics or name in metrics else nearest(name, metrics)
@@ -281,7 +211,7 @@ def _validation(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """Settings that need a validation split, where there is none."""
     if s["data"].get("val_fraction") == 0 and not s["data"].get("val"):
         needy = ["early_stopping"] if "early_stopping" in _regularizers(s) else []
-        needy += ["plateau"] if _target(s, "scheduler").endswith(".plateau") else []
+        needy += ["plateau"] if target_of(s, "scheduler").endswith(".plateau") else []
         needy += ["loop.stop_at"] if s["loop"].get("stop_at") is not None else []
         for name in needy:
             yield Problem("data.val_fraction", f"is 0, but {name} needs a validation split")
@@ -357,14 +287,14 @@ def _lora(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """Regularizers that make probabilities of classes."""
-    task, chosen = _target(s, "task"), _regularizers(s)
+    task, chosen = target_of(s, "task"), _regularizers(s)
     for name in filter(chosen.__contains__, ("label_smoothing", "mixup", "cutmix")):
         if name != "label_smoothing" and s["data"].get("weights") is not None:
             text = "mixes samples, whose losses cannot have data.weights of their own"
             yield Problem(f"regularization.{name}", text)
         if task.endswith((".Regression", ".Multilabel")):
             yield Problem(f"regularization.{name}", f"needs classes, the task is {task.split('.')[2]}")
-        if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
+        if target_of(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
             text = "makes soft targets, but focal loss uses only the true class; use loss=cross_entropy"
             yield Problem(f"regularization.{name}", text)
 
@@ -374,11 +304,6 @@ def _duration(value: Any) -> Duration | None:
     with suppress(ValueError):
         return parse(value)
     return None
-
-
-def _target(settings: Settings, group: str) -> str:
-    node = settings.get(group)
-    return str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
 
 
 def _regularizers(settings: Settings) -> Settings:
@@ -395,7 +320,7 @@ def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
-    *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
+    *(*OPTIMIZER_RULES, _idle_settings, _monitor, _validation, _best_kept),
     *(_monitor_mode, _averages_and_dropout, _parameter_rules, _lora, _smoothing, _packages),
-    *(problems_of_also, _configure_optimizers, problems_of_modules, problems_of_gan),
+    *(problems_of_also, problems_of_modules, problems_of_gan),
 )

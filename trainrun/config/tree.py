@@ -30,6 +30,12 @@ def value_at(tree: Any, key: str | Iterable[str]) -> Any:
     return tree
 
 
+def target_of(settings: Mapping[str, Any], group: str) -> str:
+    """The callable that a group's settings name; empty without any."""
+    node = settings.get(group)
+    return str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+
+
 def texts(tree: Any) -> Iterator[str]:
     """Every text among the values, also in lists."""
     if isinstance(tree, (Mapping, list)):

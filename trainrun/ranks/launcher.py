@@ -91,12 +91,10 @@ def command() -> list[str]:
 
 
 def torchrun(size: int, *machines: str) -> list[str]:
-    """The words that start trainrun with so many processes on a machine."""
-    return (
-        ["trainrun"]
-        if size == 1 and not machines
-        else ["torchrun", *machines, "--nproc-per-node", str(size), "-m", "trainrun"]
-    )
+    """The words that start trainrun with so many processes on a machine, plain for one."""
+    if size == 1 and not machines:
+        return ["trainrun"]
+    return ["torchrun", *machines, "--nproc-per-node", str(size), "-m", "trainrun"]
 
 
 def store_of_attempt(info: RankInfo, limit: timedelta) -> Store:
@@ -166,10 +164,8 @@ def remember_folder(run_dir: str) -> None:
 
 def starts_again() -> bool:
     """Whether torchrun starts the ranks again when this attempt fails."""
-    done, most = (
-        int(os.environ.get(f"TORCHELASTIC_{name}", 0)) for name in ("RESTART_COUNT", "MAX_RESTARTS")
-    )
-    return done < most
+    restarts, most = (os.environ.get(f"TORCHELASTIC_{name}", 0) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
+    return int(restarts) < int(most)
 
 
 def has_store() -> bool:

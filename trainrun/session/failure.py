@@ -106,11 +106,9 @@ def record_for_main_process(run_dir: Path, error: BaseException) -> None:
 def _exit_of(error: BaseException) -> tuple[int, str]:
     """(exit code, reason in one line)."""
     code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-    is_ours = isinstance(error, TrainrunError)
-    text = (
-        " ".join(str(next(iter(error.args), "")).split()) if is_ours else f"{type(error).__name__}: {error}"
-    )
-    return code, (text.splitlines() or [""])[0]
+    if not isinstance(error, TrainrunError):
+        return code, f"{type(error).__name__}: {error}".splitlines()[0]
+    return code, " ".join(str(next(iter(error.args), "")).split())  # without the advice below it
 
 
 def _out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemoryError:
