@@ -208,6 +208,7 @@ def test_where_the_first_rank_holds_the_store_its_death_is_told_without_the_fram
     code = (
         "import os; from trainrun import ranks; os.environ['RANK'] = '0' if os.fork() else '1'\n"
         "ranks.join()\n"
+        "ranks.add_numbers([1.0])  # else the other may still be joining\n"
         "os._exit(9) if ranks.rank() == 0 else ranks.add_numbers([1.0])"
     )
     with socket.socket() as probe:
